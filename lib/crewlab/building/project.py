@@ -1,0 +1,175 @@
+"""Where the chapters and their two editions live."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from crewlab.building.errors import BuildError
+
+# Raised whenever the builder writes something else for the same chapter, so that
+# the next `crewlab build` rewrites every edition.
+BUILDER_VERSION = 1
+
+LEARNER_FOLDER = "notebooks"
+SOLVED_FOLDER = "solutions"
+
+_CHAPTER_FILE = re.compile(r"^\d{2}_[a-z0-9_]+$")
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with ``chapters/``, ``notebooks/`` and ``solutions/``.
+
+    Attributes:
+        root: the folder that holds the three.
+    """
+
+    root: Path
+
+    @classmethod
+    def find(cls, start: Path | None = None) -> Project:
+        """Find the course this package belongs to.
+
+        Args:
+            start: a folder to search from upwards. Without it: the folder this package
+                was installed from, then the current one.
+
+        Returns:
+            The nearest folder upwards that has ``chapters/`` in it.
+
+        Raises:
+            BuildError: no such folder.
+        """
+        starts = [start] if start else [Path(__file__).resolve().parent, Path.cwd()]
+        for place in starts:
+            for folder in (place.resolve(), *place.resolve().parents):
+                if (folder / "chapters").is_dir():
+                    return cls(folder)
+        raise BuildError(
+            f"There is no folder chapters/ in {starts[-1]} or above it.\n"
+            "Change to the course's folder and try again."
+        )
+
+    def chapters(self) -> list[Path]:
+        """List the chapter files in reading order."""
+        return sorted(
+            path for path in (self.root / "chapters").glob("*.md") if _CHAPTER_FILE.match(path.stem)
+        )
+
+    def select(self, names: Sequence[str]) -> list[Path]:
+        """Pick chapters the way an author names them.
+
+        Args:
+            names: ``01``, ``1``, ``01_shared_crew``, or a path to any file of the chapter;
+                none at all means every chapter.
+
+        Returns:
+            The chapter files in reading order.
+
+        Raises:
+            BuildError: a name fits no chapter.
+        """
+        chapters = self.chapters()
+        if not names:
+            return chapters
+        chosen = set()
+        for name in names:
+            stem = Path(name).stem
+            matches = [
+                path
+                for path in chapters
+                if stem == path.stem or (stem.isdigit() and int(stem) == int(path.stem[:2]))
+            ]
+            if not matches:
+                raise BuildError(_no_such_chapter(name, stem, chapters))
+            chosen.update(matches)
+        return sorted(chosen)
+
+    def notebook(self, chapter: Path, folder: str) -> Path:
+        """Name the edition of a chapter in ``notebooks`` or ``solutions``."""
+        return self.root / folder / f"{chapter.stem}.ipynb"
+
+    def orphans(self) -> list[Path]:
+        """List the notebooks that no chapter makes."""
+        stems = {path.stem for path in self.chapters()}
+        return sorted(
+            path
+            for folder in (LEARNER_FOLDER, SOLVED_FOLDER)
+            for path in (self.root / folder).glob("*.ipynb")
+            if path.stem not in stems
+        )
+
+    def shown(self, path: Path) -> str:
+        """Write a path as an author would type it: relative, with forward slashes."""
+        return path.relative_to(self.root).as_posix()
+
+
+def source_digest(chapter: Path) -> str:
+    """Digest a chapter's text, the same whatever line ends the checkout has.
+
+    Args:
+        chapter: the Markdown file.
+
+    Returns:
+        SHA-256 in hexadecimal.
+    """
+    text = chapter.read_bytes().replace(b"\r\n", b"\n")
+    return hashlib.sha256(text).hexdigest()
+
+
+def recorded_stamp(notebook: Path) -> tuple[str, int] | None:
+    """Read from which text a notebook was built, without loading any notebook library.
+
+    Args:
+        notebook: an edition's file.
+
+    Returns:
+        The source's digest and the builder's version; None when the file is missing,
+        is not a notebook or does not say.
+    """
+    try:
+        stamp = json.loads(notebook.read_text(encoding="utf-8"))["metadata"]["crewlab"]
+        return str(stamp["source_sha256"]), int(stamp["builder"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file in one step, so that no reader ever sees half of it.
+
+    Args:
+        path: the file; its folder is made if missing.
+        text: the new content, written as UTF-8 with line feeds on every system.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".tmp", dir=path.parent)
+    draft = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        # mkstemp makes the file private; a notebook is as readable as any other source.
+        draft.chmod(0o644)
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def _no_such_chapter(name: str, stem: str, chapters: Sequence[Path]) -> str:
+    stems = [path.stem for path in chapters]
+    close = difflib.get_close_matches(stem, stems, n=3, cutoff=0.4)
+    if close:
+        advice = f"Did you mean {' or '.join(close)}?"
+    elif stems:
+        advice = f"There are: {', '.join(stems)}."
+    else:
+        advice = "There are no chapters yet: write one as chapters/NN_name.md."
+    return f"No chapter is called {name!r}.\n{advice}"
