@@ -1,0 +1,61 @@
+# The course in one command. Every target makes or updates the environment first; that takes a
+# fraction of a second when it already stands. On Windows, see the README for the two commands.
+#
+#   make lab LAB_ARGS=--no-browser      options for JupyterLab
+#   make test TEST_ARGS="-k workspace"  options for pytest
+#   make lab PYTHON=python3.12          the Python to make the environment with
+
+# Paths are relative and stay so: a folder with a space in its path would break absolute ones.
+BIN := .venv/bin
+# Both the terminal in JupyterLab and programs started by tests find the environment's commands.
+IN_VENV := PATH="$$PWD/$(BIN):$$PATH" VIRTUAL_ENV="$$PWD/.venv"
+PYTHON ?=
+LAB_ARGS ?=
+TEST_ARGS ?=
+BENCH_ARGS ?=
+
+# A home that cannot be written to (a container's, a lab machine's) is replaced by a folder of ours.
+export HOME := $(shell [ -w "$$HOME" ] && echo "$$HOME" || echo "$$PWD/.venv/home")
+
+.DEFAULT_GOAL := help
+.PHONY: help lab test lint build bench lock clean set-up
+
+help: ## Show this list
+	@echo "make lab     Open JupyterLab at chapter 00"
+	@echo "make test    Check the code, then run every test and every notebook"
+	@echo "make lint    Only check the code: ruff and mypy"
+	@echo "make build   Build notebooks/ and solutions/ from chapters/"
+	@echo "make bench   Measure the simulated deployment beside other pools"
+	@echo "make lock    Renew the locks and environment.yml from pyproject.toml"
+	@echo "make clean   Remove everything that was made here, environments included"
+
+set-up:
+	@PYTHON="$(PYTHON)" /bin/sh scripts/set_up.sh
+
+# JupyterLab refuses to run as root unless it is told to.
+lab: set-up
+	@$(IN_VENV) exec $(BIN)/python -m jupyterlab notebooks/00_start_here.ipynb \
+		$$([ "$$(id -u)" != 0 ] || echo --allow-root) $(LAB_ARGS)
+
+test: lint
+	@$(IN_VENV) exec $(BIN)/python -m pytest -n 2 --dist loadfile $(TEST_ARGS)
+
+lint: set-up
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy --no-error-summary
+
+build: set-up
+	@$(IN_VENV) exec $(BIN)/crewlab build
+
+bench:
+	@PYTHON="$(PYTHON)" /bin/sh scripts/set_up.sh --into .venv-bench \
+		requirements.lock requirements-bench.lock
+	@PATH="$$PWD/.venv-bench/bin:$$PATH" exec .venv-bench/bin/python -m bench $(BENCH_ARGS)
+
+lock: set-up
+	@$(BIN)/python scripts/lock.py
+
+clean:
+	rm -rf .venv .venv-bench .pytest_cache .mypy_cache .ruff_cache artifacts build
+	find lib tests bench scripts -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

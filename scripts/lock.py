@@ -1,0 +1,75 @@
+"""Renews the locks from pyproject.toml, and environment.yml from the locks: `make lock`.
+
+A version that is already locked stays, unless pyproject.toml no longer allows it. To move one on:
+`make lock`, after `rm requirements.lock`; or `.venv/bin/python scripts/lock.py --upgrade`.
+With `--environment-only` the locks stay as they are and only environment.yml is written.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCK = Path("requirements.lock")
+BENCH_LOCK = Path("requirements-bench.lock")
+
+LOCK_TITLE = """\
+# Made by `make lock`: every package of the course with its hashes,
+# for Python 3.11 to 3.13 on Linux, macOS and Windows.
+"""
+BENCH_TITLE = """\
+# Made by `make lock`: what `make bench` compares with, on top of requirements.lock,
+# for Python 3.11 to 3.13 on Linux, macOS and Windows.
+"""
+ENVIRONMENT = """\
+# Made by `make lock` from requirements.lock: the same versions for conda and for Binder.
+# There are no hashes here, for pip refuses `-e .` beside them.
+name: crewlab
+channels:
+  - conda-forge
+  - nodefaults
+dependencies:
+  - python >=3.11,<3.14
+  - pip
+  - pip:
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Writes the three files."""
+    if "--environment-only" not in arguments:
+        compile_lock(LOCK, LOCK_TITLE, ["pyproject.toml", "--all-extras", *arguments])
+        compile_lock(
+            BENCH_LOCK, BENCH_TITLE, ["--group", "bench", "--constraint", str(LOCK), *arguments]
+        )
+    environment = environment_yml((ROOT / LOCK).read_text(encoding="utf-8"))
+    (ROOT / "environment.yml").write_text(environment, encoding="utf-8")
+    return 0
+
+
+def compile_lock(lock: Path, title: str, what: Sequence[str]) -> None:
+    """Has uv write a lock that holds on every supported system, and puts its title on top.
+
+    uv's own header would repeat the command with whatever index and paths this machine uses.
+    """
+    uv = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--no-header"]
+    whole = ["--universal", "--python-version", "3.11", "--generate-hashes"]
+    subprocess.run([*uv, *whole, *what, "--output-file", str(lock)], cwd=ROOT, check=True)
+    content = (ROOT / lock).read_text(encoding="utf-8")
+    (ROOT / lock).write_text(title + content, encoding="utf-8")
+
+
+def environment_yml(lock: str) -> str:
+    """The text of environment.yml for the text of a lock.
+
+    Each entry of the lock keeps its version and its marker; the course itself comes last.
+    """
+    entries = [line.removesuffix("\\").strip() for line in lock.splitlines() if line[:1].isalnum()]
+    return ENVIRONMENT + "".join(f'    - "{entry}"\n' for entry in [*entries, "-e ."])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
