@@ -1,0 +1,279 @@
+"""Where a learner's files live: the project, the work folder, and a folder for each notebook.
+
+Two notebooks never write to one folder, whatever they are called. A folder belongs to the process
+that holds the lock on its ``.in-use`` file, and the system frees that lock however the process
+ends:
+
+* Jupyter's server tells a kernel its notebook (``JPY_SESSION_NAME``), VS Code does it through a
+  variable; such a notebook gets a folder with its own name, and finds its apps there next time.
+  If another kernel has the folder, it gets ``<name>-2``.
+* nbclient, nbval and ``jupyter execute`` tell the kernel nothing. Such a kernel gets
+  ``kernel-<pid>-...``, which is removed when it ends, or by the next one if it was killed.
+* A plain Python process works in ``scratch``.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+LOCK_PATIENCE = 10.0
+"""Seconds to wait for another notebook that is writing; it needs milliseconds."""
+
+_homes: dict[Path, Path] = {}  # the folder wanted -> the folder used, once it has been tried
+_claims: dict[tuple[Path, str], tuple[Path, IO[str]]] = {}
+_to_remove: dict[Path, int] = {}  # folder -> process that made it
+
+
+def tell(message: str) -> None:
+    """Show a message to the learner, below the running cell or on the terminal."""
+    print(message, flush=True)
+
+
+def shell() -> Any | None:
+    """Give the running IPython shell, or None outside IPython; never imports IPython."""
+    ipython = sys.modules.get("IPython")
+    return ipython.get_ipython() if ipython is not None else None
+
+
+def in_kernel() -> bool:
+    """Say whether this process is a notebook's kernel."""
+    return getattr(shell(), "kernel", None) is not None
+
+
+def notebook() -> Path | None:
+    """Find the notebook this kernel was started for.
+
+    Returns:
+        Its path as the front end gave it, or None when this is no kernel or nobody said
+        (nbclient, nbval). A kernel knows the name its notebook had when the kernel was started.
+    """
+    if not in_kernel():
+        return None
+    namespace = getattr(shell(), "user_ns", {})
+    name = os.environ.get("JPY_SESSION_NAME") or namespace.get("__vsc_ipynb_file__")
+    return Path(name) if isinstance(name, str) and name.strip() else None
+
+
+def live() -> bool:
+    """Say whether a person sits before this kernel, whose front end can show widgets."""
+    return notebook() is not None
+
+
+def keeps_progress() -> bool:
+    """Say whether answers given here count as the learner's.
+
+    They do not in the solved edition, nor in a kernel that a tool started without naming a
+    notebook: a test run must not solve the learner's exercises.
+    """
+    path = notebook()
+    return path.parent.name != "solutions" if path else not in_kernel()
+
+
+def project() -> Path:
+    """Find the course's folder: the one with ``lib/crewlab`` in it, else the current folder."""
+    here = Path(__file__).resolve()
+    current = Path.cwd()
+    for folder in (here.parents[2], current, *current.parents):
+        if (folder / "lib" / "crewlab").is_dir():
+            return folder
+    return current
+
+
+def home() -> Path:
+    """Give the folder of everything a learner makes.
+
+    Returns:
+        ``$CREWLAB_HOME`` (a relative one is taken from the project), else ``work`` in the project.
+        If that cannot be written: a temporary folder, with one message, removed at exit.
+
+    Raises:
+        OSError: not even a temporary folder can be made.
+    """
+    wanted = _wanted_home()
+    if wanted not in _homes:
+        try:
+            wanted.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=wanted) as probe:  # asking beats reading permissions
+                probe.write(b"a full disk shows here")
+            _homes[wanted] = wanted
+        except OSError as problem:
+            leave_home(problem)
+    return _homes[wanted]
+
+
+def leave_home(problem: OSError) -> Path:
+    """Continue in a temporary folder because the work folder cannot be written.
+
+    Args:
+        problem: what the system said.
+
+    Returns:
+        The new home; a second call gives the same one and stays silent.
+
+    Raises:
+        OSError: not even a temporary folder can be made.
+    """
+    wanted = _wanted_home()
+    if _homes.get(wanted, wanted) == wanted:
+        temporary = Path(tempfile.mkdtemp(prefix="crewlab-"))
+        _homes[wanted] = temporary
+        _to_remove[temporary] = os.getpid()
+        tell(
+            f"The work folder {wanted.name!r} cannot be written: {problem.strerror or problem}.\n"
+            "Your apps and your progress are kept in a temporary folder until this kernel ends.\n"
+            "Free the folder, or set CREWLAB_HOME to another one, and restart the kernel."
+        )
+    return _homes[wanted]
+
+
+def chapter_folder(name: str | None = None) -> Path:
+    """Give the folder that holds the apps of one chapter, for this process alone.
+
+    Args:
+        name: the chapter; None for the one of the running notebook (see the module's text).
+
+    Returns:
+        An existing folder inside ``home()``; the same one on every call in this process.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    temporary = name is None and in_kernel() and notebook() is None
+    wanted = _folder_name(name)
+    key = (home(), wanted)
+    if key not in _claims:
+        with exclusive():
+            if temporary:
+                _remove_orphans()
+            _claims[key] = _claim(home(), wanted)
+        if temporary:
+            _to_remove[_claims[key][0]] = os.getpid()
+    folder = _claims[key][0]
+    folder.mkdir(parents=True, exist_ok=True)  # somebody may have tidied up meanwhile
+    return folder
+
+
+@contextlib.contextmanager
+def exclusive() -> Iterator[None]:
+    """Hold the work folder's lock, against other processes and threads.
+
+    Raises:
+        OSError: no lock within ``LOCK_PATIENCE`` seconds, or the folder cannot be written.
+    """
+    import portalocker
+
+    try:
+        with portalocker.Lock(home() / ".lock", "a", timeout=LOCK_PATIENCE, check_interval=0.02):
+            yield
+    except portalocker.LockException as problem:
+        raise OSError("another notebook holds its lock") from problem
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that a reader, or a power cut, finds the old text or the new, never half.
+
+    Args:
+        path: the file, in an existing folder.
+        text: what it shall contain, written as UTF-8.
+
+    Raises:
+        OSError: it cannot be written; the old file is untouched.
+    """
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        _replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def clean_up() -> None:
+    """Give folders back and remove the temporary ones; runs at exit."""
+    for _, lock in _claims.values():
+        lock.close()
+    _claims.clear()
+    for folder, maker in list(_to_remove.items()):
+        if maker == os.getpid():  # a forked child must not take its parent's folder away
+            shutil.rmtree(folder, ignore_errors=True)
+    _to_remove.clear()
+
+
+atexit.register(clean_up)
+
+
+def _wanted_home() -> Path:
+    return project() / (os.environ.get("CREWLAB_HOME") or "work")
+
+
+def _folder_name(name: str | None) -> str:
+    if name is None:
+        path = notebook()
+        if path is None:
+            return f"kernel-{os.getpid()}" if in_kernel() else "scratch"
+        # The two editions of a chapter have one name: the learner's gets the plain one.
+        edition = path.parent.name
+        name = path.stem if edition in ("", "notebooks") else f"{edition}-{path.stem}"
+    return re.sub(r"[^\w-]+", "_", name).strip("_") or "scratch"
+
+
+def _claim(parent: Path, name: str) -> tuple[Path, IO[str]]:
+    """Take the first of ``name``, ``name-2``, ... that no living process has."""
+    number = 1
+    while True:
+        folder = parent / (name if number == 1 else f"{name}-{number}")
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = _try_lock(folder)
+        if lock is not None:
+            return folder, lock
+        number += 1
+
+
+def _try_lock(folder: Path) -> IO[str] | None:
+    import portalocker
+
+    file = (folder / ".in-use").open("a", encoding="utf-8")
+    try:
+        portalocker.lock(file, portalocker.LOCK_EX | portalocker.LOCK_NB)
+    except portalocker.LockException:
+        file.close()
+        return None
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _remove_orphans() -> None:
+    """Remove the folders of kernels that were killed before they could do it themselves."""
+    for folder in home().glob("kernel-*"):
+        with contextlib.suppress(OSError):
+            lock = _try_lock(folder)
+            if lock is not None:
+                lock.close()
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _replace(source: str, target: Path) -> None:
+    for pause in (0.01, 0.05, 0.2):
+        try:
+            Path(source).replace(target)
+            return
+        except PermissionError:  # Windows, while somebody reads the old file
+            if os.name != "nt":
+                raise
+            time.sleep(pause)
+    Path(source).replace(target)
