@@ -26,7 +26,7 @@ COMPANIES: tuple[str, ...] = (
     "Westerling",
     "Yarrowdale",
 )
-"""One-word names, none a part of another, so that a whole-word search finds exactly the right one."""
+"""One-word names, none a part of another: a whole-word search finds exactly the right one."""
 
 
 def default_requests(count: int) -> list[dict[str, str]]:

@@ -1,0 +1,84 @@
+"""The simulated deployment: replicas as processes, and the supervisor that watches them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crewlab.app import App
+from crewlab.deployment.launch import preload, warm
+from crewlab.deployment.plan import Environment, Inputs, Judge, StartMethod, make_plan
+from crewlab.results.records import Event
+
+if TYPE_CHECKING:
+    from crewlab.results.run import Run
+
+__all__ = ["Event", "preload", "scale", "warm"]
+
+
+def scale(
+    app: App | str | Path,
+    *,
+    replicas: int = 4,
+    threads: int = 4,
+    requests: int | Sequence[Inputs] = 16,
+    start_method: StartMethod = "forkserver",
+    env: Environment | Sequence[Environment] | None = None,
+    memory_limit: float | None = None,
+    timeout: float = 30.0,
+    startup_timeout: float = 60.0,
+    restarts: int = 0,
+    read_only: bool = False,
+    judge: Judge | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> Run:
+    """Deploy an app on several replicas of this machine and send it requests, all at once.
+
+    A replica is a fresh process with a working directory, temporary folder, home and log of its
+    own. All requests are released together as soon as every replica is ready or has failed to
+    start. Every process and file is gone when this returns, is interrupted or raises.
+
+    Args:
+        app: what a ``%%app`` cell bound, or the path of a file with ``run(inputs) -> str``.
+        replicas: how many processes, 1 to 64.
+        threads: how many requests each replica works on at the same time, 1 to 128.
+        requests: how many (about distinct invented companies), or the inputs of each.
+        start_method: "forkserver" (CrewAI imported beforehand), "spawn" (nothing shared, some 6 s
+            a replica), or "fork": a preloading master imports the app, then forks the replicas.
+        env: changes to the environment; None takes a variable away. A list: one a replica.
+        memory_limit: MiB of resident memory above which a replica is killed (OOMKilled, 137).
+        timeout: seconds from the release after which a request without answer is a timeout.
+        startup_timeout: seconds a replica may take until it is ready; it is killed after that.
+        restarts: how often a replica that ended is started again, with back-off.
+        read_only: simulate a read-only root file system; only the temporary folder is writable.
+            What breaks at import shows with ``start_method="spawn"`` only.
+        judge: tells from a request's inputs and the answer whether it is right. By default an
+            answer must carry the name that only this request has, and nobody else's.
+        on_event: called while it runs, for a display.
+
+    Returns:
+        The run: each request with exactly one outcome, each replica with its status.
+
+    Raises:
+        ValueError: a number, name or request that cannot be deployed; says what to do.
+        TypeError: an argument of the wrong type; says what to do.
+        OSError: the machine has no room for more processes or temporary files.
+    """
+    plan = make_plan(
+        app,
+        replicas=replicas,
+        threads=threads,
+        requests=requests,
+        start_method=start_method,
+        env=env,
+        memory_limit=memory_limit,
+        timeout=timeout,
+        startup_timeout=startup_timeout,
+        restarts=restarts,
+        read_only=read_only,
+        judge=judge,
+    )
+    from crewlab.deployment.supervisor import Supervisor
+
+    return Supervisor(plan, on_event).run()

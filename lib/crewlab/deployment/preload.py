@@ -1,0 +1,58 @@
+"""What a replica imports before its first request, imported once in the process that forks it.
+
+The fork server runs this at its start. It imports and never kicks off: a crew kicked off here would
+leave CrewAI's event bus with a thread pool whose threads do not survive the fork.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import warnings
+from pathlib import Path
+
+from crewlab.offline import OFFLINE
+
+MODULES: tuple[str, ...] = (
+    "crewai",
+    "crewai_tools",
+    "crewai.hooks.contexts",
+    "crewai.llms.cache",
+    "crewai.llms.providers.openai.completion",
+    "crewai.skills.tool",
+    "langchain_openai",
+    "openai.resources",
+    "openai.resources.beta",
+    "openai.resources.chat",
+    "openai.resources.responses",
+    "openai.types",
+    "openai.types.beta",
+    "openai.types.chat",
+    "openai.types.responses",
+    "boto3",
+    "crewlab.deployment.replica",
+)
+"""Found by comparing ``sys.modules`` before and after a first kickoff (crewai 1.15.30)."""
+
+
+def import_all() -> None:
+    """Import everything in ``MODULES``; what is not installed is left out."""
+    # CrewAI makes a storage folder, and starts its telemetry's thread, when it is imported. The
+    # folder belongs with the other temporary ones; the thread would not survive a fork.
+    os.environ.update(OFFLINE)
+    if scratch := os.environ.get("CREWLAB_SCRATCH"):
+        home = Path(scratch) / "fork-server"
+        home.mkdir(exist_ok=True)
+        os.environ.update(HOME=str(home), XDG_DATA_HOME=str(home))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in MODULES:
+            try:
+                importlib.import_module(name)
+            except ImportError:
+                continue
+    # Objects made so far are shared by every replica. Keep the collector from writing to their
+    # pages, or each replica would soon own a copy of all of them.
+    gc.collect()
+    gc.freeze()

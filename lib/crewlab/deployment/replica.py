@@ -1,0 +1,174 @@
+"""The inside of a replica: a process that imports the app and answers requests on threads.
+
+Everything here runs in the replica's own process. It talks to its supervisor through one pipe, by
+tuples whose first item is their kind:
+
+    supervisor -> replica: ("request", number, inputs) | ("stop",)
+    replica -> supervisor: ("ready",) | ("failed", error, traceback)
+                           | ("taken", number, thread)
+                           | ("answer", number, text) | ("error", number, error, traceback)
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import queue
+import signal
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+from crewlab.deployment.plan import ReplicaPlan
+from crewlab.deployment.readonly import make_root_read_only
+
+Run = Callable[[dict[str, Any]], object]
+MAX_ERROR = 4_000
+MAX_TRACEBACK = 20_000
+MAX_ANSWER = 1_000_000
+
+
+def main(connection: Connection, plan: ReplicaPlan, run: Run | None = None) -> None:
+    """Be a replica until told to stop.
+
+    Args:
+        connection: this end of the pipe to the supervisor.
+        plan: what this replica is.
+        run: the app's function, where a preloading master has imported it before the fork.
+    """
+    enter_container(plan)
+    send = _Sender(connection)
+    try:
+        run = run or load_app(plan)
+    except BaseException as error:
+        report_failure(send, error)
+        leave(1)
+    tasks: queue.SimpleQueue[tuple[int, dict[str, Any]]] = queue.SimpleQueue()
+    for number in range(plan.threads):
+        threading.Thread(
+            target=_work, args=(run, tasks, send, number), name=f"worker-{number}", daemon=True
+        ).start()
+    send(("ready",))
+    while True:
+        try:
+            message = connection.recv()
+        except (EOFError, OSError):
+            leave(1)  # the supervisor is gone
+        if message[0] == "stop":
+            leave(0)
+        tasks.put(message[1:])
+
+
+def enter_container(plan: ReplicaPlan) -> None:
+    """Give this process its own group, environment, disk and log, as a container has."""
+    if hasattr(os, "setsid"):
+        os.setsid()  # a notebook's interrupt goes to the kernel's group and must not come here
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    _die_with_parent()
+    os.environ.clear()
+    os.environ.update(plan.env)
+    os.chdir(plan.folder / "work")
+    tempfile.tempdir = None  # forget the fork server's
+    log = os.open(plan.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    sys.stdout = open(1, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+    sys.path[:0] = plan.app_folder
+    if plan.read_only:
+        make_root_read_only([plan.folder / "tmp"])
+
+
+def load_app(plan: ReplicaPlan) -> Run:
+    """Import the app as a server would.
+
+    Returns:
+        Its ``run`` function.
+
+    Raises:
+        BaseException: whatever the app raises at import.
+        AttributeError: the app has no callable ``run``.
+    """
+    module = importlib.import_module(plan.app_name)
+    run = getattr(module, "run", None)
+    if not callable(run):
+        raise AttributeError(
+            f"{plan.app_name}.py has no function run(inputs): a replica has nothing to call."
+        )
+    return run  # type: ignore[no-any-return]
+
+
+def describe(error: BaseException) -> str:
+    """Say an error as the last line of its traceback does."""
+    text = str(error)
+    name = type(error).__name__
+    return (f"{name}: {text}" if text else name)[:MAX_ERROR]
+
+
+def report_failure(send: Callable[[tuple[Any, ...]], None], error: BaseException) -> None:
+    """Write a start-up error to the log, and tell the supervisor."""
+    text = "".join(traceback.format_exception(error))
+    print(text, file=sys.stderr, flush=True)
+    send(("failed", describe(error), text[-MAX_TRACEBACK:]))
+
+
+def leave(code: int) -> None:
+    """End this process now, its log written, nothing else run."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            continue
+    os._exit(code)
+
+
+def _work(
+    run: Run,
+    tasks: queue.SimpleQueue[tuple[int, dict[str, Any]]],
+    send: _Sender,
+    thread: int,
+) -> None:
+    while True:
+        number, inputs = tasks.get()
+        send(("taken", number, thread))
+        try:
+            answer = run(inputs)
+        except BaseException as error:
+            text = "".join(traceback.format_exception(error))
+            send(("error", number, describe(error), text[-MAX_TRACEBACK:]))
+            continue
+        if isinstance(answer, str):
+            send(("answer", number, answer[:MAX_ANSWER]))
+        else:
+            said = f"run() returned a {type(answer).__name__}, and a replica sends text: return str"
+            send(("error", number, f"TypeError: {said}, for example result.raw.", ""))
+
+
+class _Sender:
+    """Sends whole messages from several threads."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+
+    def __call__(self, message: tuple[Any, ...]) -> None:
+        with self._lock:
+            try:
+                self._connection.send(message)
+            except OSError:
+                leave(1)  # the supervisor is gone
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to kill this process when the one that forked it dies, even while stopped."""
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)

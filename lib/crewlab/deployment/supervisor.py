@@ -1,0 +1,316 @@
+"""Runs one deployment: starts replicas, hands out requests, watches, restarts, cleans up.
+
+It is what a container orchestrator and a load balancer are to a service, as far as the course
+needs them. Back-off times are a hundredth of Kubernetes': 0.1 s, doubled at each restart, at most
+3 s, where a kubelet waits 10 s, doubled, at most 300 s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import shutil
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from crewlab.deployment.judge import NameJudge
+from crewlab.deployment.launch import Launcher, make_launcher
+from crewlab.deployment.member import Member, signal_name
+from crewlab.deployment.plan import Plan, ReplicaPlan
+from crewlab.deployment.scratch import scratch_folder
+from crewlab.deployment.tidy import shorten
+from crewlab.results.records import Event, Kind, RequestRecord
+from crewlab.results.run import Run
+
+TICK = 0.02
+FIRST_BACK_OFF = 0.1
+LONGEST_BACK_OFF = 3.0
+STOP_GRACE = 1.0
+
+
+class Supervisor:
+    """One deployment, from the first process started to the last one gone."""
+
+    def __init__(self, plan: Plan, on_event: Callable[[Event], None] | None = None) -> None:
+        self._plan = plan
+        self._on_event = on_event
+        self._inbox: queue.SimpleQueue[tuple[int, int, tuple[Any, ...]]] = queue.SimpleQueue()
+        self._members = [
+            Member(f"{plan.app.name}-{index}", index, plan.threads)
+            for index in range(plan.replicas)
+        ]
+        self._records = [
+            RequestRecord(number, inputs, "lost") for number, inputs in enumerate(plan.requests)
+        ]
+        self._pending = deque(range(len(self._records)))
+        self._open = set(self._pending)
+        self._judge = NameJudge(plan.requests)
+        self._began = self._released = time.monotonic()
+        self._is_released = False
+        self._folder = Path(tempfile.mkdtemp(prefix="run-", dir=scratch_folder()))
+        self._launcher: Launcher
+
+    def run(self) -> Run:
+        """Deploy, serve every request, take everything down.
+
+        Returns:
+            What happened.
+
+        Raises:
+            OSError: no process could be started, or no temporary file written.
+            Exception: whatever ``on_event`` raises.
+        """
+        try:
+            shutil.copy(self._plan.app.path, self._image() / f"{self._plan.app.name}.py")
+            self._launcher = make_launcher(
+                self._plan.start_method, self._replica_plan("master", 0), self._plan.startup_timeout
+            )
+            self._began = time.monotonic()
+            for member in self._members:
+                self._start(member)
+            while self._open:
+                self._receive()
+                self._watch()
+                self._release_when_started()
+                self._hand_out()
+            seconds = time.monotonic() - self._released
+            for member in self._members:
+                self._note_final_status(member)
+        finally:
+            self._take_down()
+        return Run(
+            app=self._plan.app.name,
+            replicas=[member.record for member in self._members],
+            requests=self._records,
+            threads=self._plan.threads,
+            start_method=self._plan.start_method,
+            startup_seconds=self._released - self._began,
+            seconds=seconds,
+        )
+
+    # --- replicas -----------------------------------------------------------------------------
+
+    def _image(self) -> Path:
+        """Give the folder that plays the container image: this run's copy of the app."""
+        folder = self._folder / "image"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def _replica_plan(self, name: str, index: int) -> ReplicaPlan:
+        folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._folder))
+        if name == "master":
+            for part in ("work", "tmp", "home"):
+                (folder / part).mkdir()
+        env = {
+            **os.environ,
+            "HOME": str(folder / "home"),
+            "TMPDIR": str(folder / "tmp"),
+            "TEMP": str(folder / "tmp"),
+            "TMP": str(folder / "tmp"),
+            "PYTHONUNBUFFERED": "1",
+        }
+        env.pop("XDG_DATA_HOME", None)
+        for key, value in self._plan.env[index].items():
+            if value is None:
+                env.pop(key, None)
+            else:
+                env[key] = value
+        return ReplicaPlan(
+            name=name,
+            app_name=self._plan.app.name,
+            app_folder=(str(self._image()), str(self._plan.app.path.parent)),
+            folder=folder,
+            log=folder / "log.txt",
+            env=env,
+            threads=self._plan.threads,
+            read_only=self._plan.read_only,
+        )
+
+    def _start(self, member: Member) -> None:
+        plan = self._replica_plan(member.record.name, member.index)
+        member.start(self._launcher, plan, self._inbox.put)
+        member.record.status = "ContainerCreating"
+
+    def _watch(self) -> None:
+        now = time.monotonic()
+        for member in self._members:
+            if member.state == "backing-off" and now >= member.restart_at:
+                member.record.restarts += 1
+                self._start(member)
+                self._tell("restarted", member)
+            elif member.state in ("starting", "ready"):
+                self._watch_process(member, now)
+        if self._is_released and now - self._released > self._plan.timeout:
+            for number in sorted(self._open):
+                limit = f"{self._plan.timeout:g} s"
+                self._finish(number, "timeout", error=f"no answer within {limit}")
+
+    def _watch_process(self, member: Member, now: float) -> None:
+        limit = self._plan.memory_limit
+        if limit is not None and member.watch_memory() > limit:
+            self._note(member, f"killed: memory above its limit of {limit:g} MiB")
+            member.kill("OOMKilled")
+        elif limit is None:
+            member.watch_memory()
+        if member.state == "starting" and now - member.started_at > self._plan.startup_timeout:
+            self._note(member, f"killed: not ready after {self._plan.startup_timeout:g} s")
+            member.kill("startup probe failed")
+        code = member.exit_code()
+        if code is not None:
+            self._drain(member)
+            self._note_end(member, code)
+
+    def _note_end(self, member: Member, code: int) -> None:
+        record = member.record
+        record.exit_code, record.ready = code, False
+        ended = "Completed" if code == 0 else "Error"
+        record.status = member.killed_for if member.killed_for == "OOMKilled" else ended
+        signal = signal_name(code)
+        self._note(member, f"ended with exit code {code}" + (f" ({signal})" if signal else ""))
+        if member.state == "starting" and record.error is None:
+            record.error = f"ended at start-up with exit code {code}"
+        for number in sorted(member.in_flight):
+            why = f"replica {record.name} ended with exit code {code} while it had this request"
+            self._finish(number, "lost", error=why)
+        member.in_flight.clear()
+        member.clean_up()
+        if record.restarts < self._plan.restarts:
+            member.state = "backing-off"
+            pause = min(FIRST_BACK_OFF * 2**record.restarts, LONGEST_BACK_OFF)
+            member.restart_at = time.monotonic() + pause
+        else:
+            member.state = "down"
+            if record.restarts:
+                record.status = "CrashLoopBackOff"
+        self._tell("ended", member)
+
+    def _note_final_status(self, member: Member) -> None:
+        if member.state == "ready":
+            member.record.status, member.record.ready = "Running", True
+        elif member.state == "backing-off":
+            member.record.status = "CrashLoopBackOff"
+
+    # --- requests -----------------------------------------------------------------------------
+
+    def _release_when_started(self) -> None:
+        """Let all requests go together, once every replica is ready or has failed to start."""
+        if not self._is_released and all(
+            member.state != "starting" or member.record.restarts for member in self._members
+        ):
+            self._is_released, self._released = True, time.monotonic()
+
+    def _hand_out(self) -> None:
+        if not self._is_released:
+            return
+        while self._pending:
+            member = max(self._members, key=lambda each: each.free_threads)
+            if member.free_threads < 1:
+                break
+            number = self._pending.popleft()
+            if number in self._open:
+                record = self._records[number]
+                record.replica = member.record.name
+                member.give(number, record.inputs)
+        if all(member.state == "down" for member in self._members):
+            errors = [member.record.error for member in self._members if member.record.error]
+            why = "no replica is left to take it" + (f"; {errors[0]}" if errors else "")
+            for number in sorted(self._open):
+                self._finish(number, "lost", error=why)
+
+    def _receive(self) -> None:
+        """Wait a tick for the first message, then take all that are there."""
+        with contextlib.suppress(queue.Empty):
+            item = self._inbox.get(timeout=TICK)
+            while True:
+                self._handle(*item)
+                item = self._inbox.get_nowait()
+
+    def _drain(self, member: Member) -> None:
+        """Read what an ended replica managed to say before its end."""
+        deadline = time.monotonic() + 0.5
+        while time.monotonic() < deadline:
+            with contextlib.suppress(queue.Empty):
+                index, generation, message = self._inbox.get(timeout=TICK)
+                self._handle(index, generation, message)
+                if (index, generation, message[0]) == (member.index, member.generation, "closed"):
+                    return
+
+    def _handle(self, index: int, generation: int, message: tuple[Any, ...]) -> None:
+        member = self._members[index]
+        if generation != member.generation or member.state not in ("starting", "ready"):
+            return
+        match message:
+            case ("ready",):
+                member.state = "ready"
+                member.record.status, member.record.ready = "Running", True
+                member.record.ready_after = time.monotonic() - member.started_at
+                self._tell("ready", member)
+            case ("failed", error, traceback):
+                member.record.error = error
+                member.record.traceback = shorten(traceback, self._folder)
+            case ("taken", number, thread):
+                record = self._records[number]
+                if number in self._open:
+                    record.thread, record.started = thread, time.monotonic() - self._released
+                    self._tell("taken", member, number)
+            case ("answer", number, text):
+                member.in_flight.discard(number)
+                self._finish(number, self._verdict(number, text), answer=text)
+            case ("error", number, error, traceback):
+                member.in_flight.discard(number)
+                traceback = shorten(traceback, self._folder)
+                self._finish(number, "error", error=error, traceback=traceback)
+
+    def _verdict(self, number: int, answer: str) -> Kind:
+        if self._plan.judge is not None:
+            right = self._plan.judge(self._plan.requests[number], answer)
+        else:
+            right = self._judge.is_right(number, answer)
+        return "ok" if right else "wrong"
+
+    def _finish(self, number: int, kind: Kind, **what: str | None) -> None:
+        """Give a request its one outcome; whatever is heard of it later does not count."""
+        if number not in self._open:
+            return
+        self._open.discard(number)
+        record = self._records[number]
+        record.kind, record.finished = kind, time.monotonic() - self._released
+        for name, value in what.items():
+            setattr(record, name, value)
+        if self._on_event is not None:
+            seconds = time.monotonic() - self._began
+            self._on_event(Event("finished", seconds, record.replica, number, kind))
+
+    # --- telling and ending -------------------------------------------------------------------
+
+    def _tell(self, kind: str, member: Member, number: int | None = None) -> None:
+        if self._on_event is not None:
+            seconds = time.monotonic() - self._began
+            self._on_event(Event(kind, seconds, member.record.name, number))
+
+    def _note(self, member: Member, what: str) -> None:
+        member.record.events.append(f"{time.monotonic() - self._began:.2f} s: {what}")
+
+    def _take_down(self) -> None:
+        """Leave no process and no file, whatever ended the run."""
+        running = [member for member in self._members if member.exit_code() is None]
+        for member in running:
+            if member.state == "ready":
+                member.ask_to_stop()
+            else:
+                member.kill("taken down")
+        deadline = time.monotonic() + STOP_GRACE
+        while time.monotonic() < deadline and any(m.exit_code() is None for m in running):
+            time.sleep(0.002)
+        for member in running:
+            member.kill("taken down")
+        for member in self._members:
+            member.clean_up()
+        if hasattr(self, "_launcher"):
+            self._launcher.close()
+        shutil.rmtree(self._folder, ignore_errors=True)

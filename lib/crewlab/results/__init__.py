@@ -1,0 +1,1 @@
+"""A deployment's run: its records, what it must show, and how it is shown."""

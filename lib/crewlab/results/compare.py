@@ -1,0 +1,124 @@
+"""Several apps under the same load, at several numbers of replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from crewlab.app import App
+from crewlab.results.run import ContractBroken, Run, Verdict
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass
+class Comparison:
+    """Runs of several apps.
+
+    Attributes:
+        runs: for each app's name, its run at each number of replicas.
+        replicas: the numbers of replicas, in order.
+    """
+
+    runs: dict[str, dict[int, Run]]
+    replicas: list[int]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Heads of the table."""
+        return ("replicas", *self.runs)
+
+    @property
+    def rows(self) -> list[tuple[str, ...]]:
+        """One row a number of replicas: the outcomes of each app."""
+        return [
+            (str(number), *(_outcomes(by_number[number]) for by_number in self.runs.values()))
+            for number in self.replicas
+        ]
+
+    def expect(self, *, broken: str = "broken", fixed: str = "fixed") -> Verdict:
+        """State that one app fails at every number of replicas and the other at none.
+
+        Args:
+            broken: name of the app that must have a request that is not ok in each of its runs.
+            fixed: name of the app that must have none.
+
+        Returns:
+            One sentence that is the same whenever this holds.
+
+        Raises:
+            ContractBroken: it does not hold.
+            KeyError: an app of that name was not compared.
+        """
+        unbroken = [n for n, run in self.runs[broken].items() if run.ok == len(run.requests)]
+        unfixed = [n for n, run in self.runs[fixed].items() if run.ok != len(run.requests)]
+        if unbroken or unfixed:
+            raise ContractBroken(
+                f"{broken} was all right at {unbroken or 'no number of'} replicas,"
+                f" {fixed} failed at {unfixed or 'no number of'} replicas.\n"
+                f"Each {broken} run must fail and each {fixed} run must be right.\n"
+                "If you edited an app, run its cell as it was."
+            )
+        counts = ", ".join(map(str, self.replicas))
+        return Verdict(
+            f"As expected at {counts} replicas: {broken} fails,"
+            f" {fixed} answers every request right."
+        )
+
+    def picture(self) -> Figure:
+        """Draw the outcomes as stacked bars."""
+        from crewlab.results.pictures import draw_comparison
+
+        return draw_comparison(self)
+
+    def __str__(self) -> str:
+        from crewlab.results.text import comparison_as_text
+
+        return comparison_as_text(self)
+
+    def _repr_html_(self) -> str:
+        from crewlab.results.html import comparison_as_html
+
+        return comparison_as_html(self)
+
+    def _ipython_display_(self) -> None:
+        from crewlab.results.show import show
+
+        show(str(self), self._repr_html_(), self.picture())
+
+
+def compare(
+    apps: Mapping[str, App], *, replicas: Sequence[int] = (1, 2, 4, 8), **load: Any
+) -> Comparison:
+    """Run several apps under the same load at several numbers of replicas.
+
+    Args:
+        apps: each app under the name it is to be shown with.
+        replicas: the numbers of replicas.
+        **load: everything else is passed on to ``scale``.
+
+    Returns:
+        All runs; shown as a table and a picture.
+
+    Raises:
+        ValueError: as ``scale`` does.
+        TypeError: as ``scale`` does, or ``apps`` is not a mapping.
+    """
+    from crewlab.deployment import scale
+
+    if not isinstance(apps, Mapping) or not apps:
+        raise TypeError(
+            'compare() needs apps by name, for example {"broken": broken, "fixed": fixed}.'
+        )
+    runs = {
+        name: {number: scale(app, replicas=number, **load) for number in replicas}
+        for name, app in apps.items()
+    }
+    return Comparison(runs, list(replicas))
+
+
+def _outcomes(run: Run) -> str:
+    bad = ", ".join(f"{n} {kind}" for kind, n in run.counts.items() if n and kind != "ok")
+    return f"{run.ok} of {len(run.requests)} right" + (f" ({bad})" if bad else "")

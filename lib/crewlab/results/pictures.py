@@ -1,0 +1,112 @@
+"""Pictures of runs, drawn with matplotlib outside of pyplot, so that no backend is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from crewlab.results.records import KINDS, Kind, RequestRecord
+from crewlab.results.style import COLOURS, HATCHES, SYMBOLS
+
+if TYPE_CHECKING:
+    from crewlab.results.compare import Comparison
+    from crewlab.results.run import Run
+
+WIDTH = 9.0
+MOST_LANES_WITH_SYMBOLS = 40
+
+
+def draw_run(run: Run) -> Figure:
+    """Draw one lane a thread, one bar a request, from when it was taken to its outcome.
+
+    Args:
+        run: the run.
+
+    Returns:
+        A figure whose content is also in the run's table.
+    """
+    lanes = _lanes(run)
+    height = min(max(1.6, 0.9 + 0.17 * len(lanes)), 8.0)
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    axes = figure.add_subplot()
+    end = max((record.finished for record in run.requests), default=0.0) or 1.0
+    for record in run.requests:
+        lane = lanes.get((record.replica, record.thread))
+        if lane is not None and record.started is not None:
+            width = max(record.finished - record.started, end / 200)
+            axes.barh(lane, width, left=record.started, height=0.8, **_look(record.kind))
+            if len(lanes) <= MOST_LANES_WITH_SYMBOLS:
+                _label(axes, record, lane, record.started, width, end)
+    names = [replica.name for replica in run.replicas]
+    axes.set_yticks(
+        [(index + 0.5) * run.threads - 0.5 for index in range(len(names))], labels=names
+    )
+    for index in range(1, len(names)):
+        axes.axhline(index * run.threads - 0.5, color="#bbbbbb", linewidth=0.8)
+    axes.set_ylim(len(lanes) - 0.5, -0.5)
+    axes.set_xlim(0, end * 1.02)
+    axes.set_xlabel("seconds since all requests were released; one lane a thread")
+    _legend(figure, run.counts)
+    return figure
+
+
+def draw_comparison(comparison: Comparison) -> Figure:
+    """Draw the outcomes of each app at each number of replicas as stacked bars."""
+    names = list(comparison.runs)
+    figure = Figure(figsize=(WIDTH, 2.8), layout="constrained")
+    panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    total: dict[Kind, int] = dict.fromkeys(KINDS, 0)
+    for panel, name in zip(panels, names, strict=True):
+        for position, run in enumerate(comparison.runs[name].values()):
+            bottom = 0
+            for kind in KINDS:
+                number = run.count(kind)
+                total[kind] += number
+                if number:
+                    panel.bar(position, number, bottom=bottom, width=0.7, **_look(kind))
+                    bottom += number
+        panel.set_xticks(range(len(comparison.replicas)), labels=map(str, comparison.replicas))
+        panel.set_title(name)
+        panel.set_xlabel("replicas")
+    panels[0].set_ylabel("requests")
+    _legend(figure, total)
+    return figure
+
+
+def _lanes(run: Run) -> dict[tuple[str | None, int | None], int]:
+    places = ((replica.name, thread) for replica in run.replicas for thread in range(run.threads))
+    return {place: lane for lane, place in enumerate(places)}
+
+
+def _look(kind: str) -> dict[str, Any]:
+    edge = "white" if kind in ("lost", "ok") else "black"
+    return {"color": COLOURS[kind], "hatch": HATCHES[kind], "edgecolor": edge, "linewidth": 0.6}
+
+
+def _label(
+    axes: Axes, record: RequestRecord, lane: int, start: float, width: float, end: float
+) -> None:
+    name = " ".join(str(value) for value in record.inputs.values())
+    text = f"{SYMBOLS[record.kind]} {name[:14]}" if width > end * 0.2 else SYMBOLS[record.kind]
+    axes.text(
+        start + width / 2,
+        lane,
+        text,
+        ha="center",
+        va="center",
+        fontsize=7,
+        bbox={"boxstyle": "round,pad=0.12", "facecolor": "white", "edgecolor": "none"},
+    )
+
+
+def _legend(figure: Figure, counts: Mapping[Kind, int]) -> None:
+    handles = [
+        Patch(label=f"{SYMBOLS[kind]} {kind}: {number}", **_look(kind))
+        for kind, number in counts.items()
+        if number
+    ]
+    figure.legend(handles=handles, loc="outside upper left", ncols=5, fontsize=9, frameon=False)

@@ -1,0 +1,84 @@
+"""A run and a comparison as plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from crewlab.results.records import KINDS, MEANING
+
+if TYPE_CHECKING:
+    from crewlab.results.compare import Comparison
+    from crewlab.results.run import Run
+
+REPLICA_COLUMNS = ("NAME", "READY", "STATUS", "RESTARTS", "EXIT CODE", "PEAK MEMORY")
+MAX_EXAMPLES = 3
+
+
+def headline(run: Run) -> str:
+    """Say in one line what was run."""
+    replicas, requests = len(run.replicas), len(run.requests)
+    return (
+        f"{run.app}: {requests} request{'s' * (requests != 1)} on {replicas}"
+        f" replica{'s' * (replicas != 1)} x {run.threads} thread{'s' * (run.threads != 1)}"
+        f" in {run.seconds:.1f} s (start-up {run.startup_seconds:.1f} s)"
+    )
+
+
+def replica_rows(run: Run) -> list[tuple[str, ...]]:
+    """Give one row of texts a replica, as ``REPLICA_COLUMNS`` names them."""
+    return [
+        (
+            replica.name,
+            "1/1" if replica.ready else "0/1",
+            replica.status,
+            str(replica.restarts),
+            "-" if replica.exit_code is None else str(replica.exit_code),
+            f"{replica.peak_memory:.0f} MiB",
+        )
+        for replica in run.replicas
+    ]
+
+
+def mix_ups(run: Run) -> list[str]:
+    """Quote a few wrong answers, each beside who asked."""
+    wrong = [record for record in run.requests if record.kind == "wrong"]
+    return [
+        f"asked about {_asked(record.inputs)}, was told: {_short(record.answer or '', 110)}"
+        for record in wrong[:MAX_EXAMPLES]
+    ]
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Set rows of texts in columns."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def run_as_text(run: Run) -> str:
+    """Say all of a run in a terminal's width."""
+    counts = [(kind, str(run.count(kind)), MEANING[kind]) for kind in KINDS if run.count(kind)]
+    parts = [headline(run), table(counts)]
+    parts += [f"  {line}" for line in mix_ups(run)]
+    if run.first_error:
+        parts.append(f"First error: {_short(run.first_error, 400)}")
+    parts.append(table([REPLICA_COLUMNS, *replica_rows(run)]))
+    parts += [f"{r.name}: {event}" for r in run.replicas for event in r.events][:12]
+    return "\n".join(parts)
+
+
+def comparison_as_text(comparison: Comparison) -> str:
+    """Say a comparison as one table."""
+    return table([comparison.columns, *comparison.rows])
+
+
+def _asked(inputs: dict[str, object]) -> str:
+    return ", ".join(str(value) for value in inputs.values())
+
+
+def _short(text: str, width: int) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= width else text[: width - 1] + "…"
