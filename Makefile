@@ -44,6 +44,7 @@ lint: set-up
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/mypy --no-error-summary --strict scripts/set_up.py scripts/lock.py
 
 build: set-up
 	@$(IN_VENV) exec $(BIN)/crewlab build

@@ -27,7 +27,7 @@ WINDOWS = os.name == "nt"
 # Written last. An environment without it was interrupted while it was made, or is not ours.
 STAMP = "crewlab-stamp.json"
 # What tells one Python from another, asked of an interpreter in a process of its own.
-IDENTITY = "import sys, platform; print(platform.python_version(), sys.base_prefix, sep='\\n')"
+IDENTITY = "import sys, platform; print(platform.python_version(), sys.base_prefix, sep=' ')"
 
 
 class SetUpFailed(Exception):
@@ -118,6 +118,7 @@ def install(folder: Path, locks: Sequence[str]) -> None:
     uv = [python, "-m", "uv", "pip"]
     to_here = ["--python", python, *quiet]
     run([*uv, "sync", *to_here, "--require-hashes", *locks], "The packages could not be installed.")
+    # With --no-build-isolation the lock's own hatchling builds it: nothing more is fetched.
     course = ["--no-deps", "--no-build-isolation", "-e", "."]
     run([*uv, "install", *to_here, *course], "The course's own package could not be installed.")
 
