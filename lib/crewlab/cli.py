@@ -41,19 +41,28 @@ def build(
     no_execute: Annotated[
         bool, typer.Option("--no-execute", help="The learner's edition only; run no cell.")
     ] = False,
+    format_: Annotated[
+        bool, typer.Option("--format", help="First format the code inside the chapters.")
+    ] = False,
     project: ProjectFolder = None,
 ) -> None:
     """Build notebooks/ and solutions/ from chapters/."""
     from crewlab import building
 
+    wanted = names or ()
+    written: tuple[str, ...] = ()
     try:
         course = building.Project.find(project)
+        if format_:
+            for place in building.format_code(course, wanted):
+                typer.echo(f"{place}: formatted")
         if check:
-            problems = building.find_stale(course, names or ())
-            written: tuple[str, ...] = ()
+            problems = building.find_stale(course, wanted)
+            findings = building.review(course, wanted)
+            problems += ["\n".join(findings)] if findings else []
         else:
             built = building.build(
-                course, names or (), force=force, run_cells=not no_execute, say=typer.echo
+                course, wanted, force=force, run_cells=not no_execute, say=typer.echo
             )
             problems, written = list(built.failures), built.written
     except building.BuildError as problem:

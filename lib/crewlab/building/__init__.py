@@ -9,6 +9,7 @@ from __future__ import annotations
 from crewlab.building.build import Built, build, find_stale
 from crewlab.building.errors import BuildError
 from crewlab.building.project import LEARNER_FOLDER, SOLVED_FOLDER, Project
+from crewlab.building.review import format_code, review
 
 __all__ = [
     "LEARNER_FOLDER",
@@ -18,4 +19,6 @@ __all__ = [
     "Project",
     "build",
     "find_stale",
+    "format_code",
+    "review",
 ]

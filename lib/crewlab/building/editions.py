@@ -76,7 +76,8 @@ def to_text(notebook: Any) -> str:
     import nbformat
 
     nbformat.validate(notebook)
-    return nbformat.writes(notebook, version=nbformat.NO_CONVERT).rstrip("\n") + "\n"
+    text: str = nbformat.writes(notebook, version=nbformat.NO_CONVERT)
+    return text.rstrip("\n") + "\n"
 
 
 def without_outputs(notebook: Any) -> Any:
