@@ -137,11 +137,12 @@ def _syntax_message(name: str, source: str, error: SyntaxError) -> str:
 
 def _import_problem(name: str, tree: ast.Module) -> str | None:
     for node in ast.walk(tree):
-        modules: list[str] = []
         if isinstance(node, ast.Import):
             modules = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             modules = [node.module or ""]
+        else:
+            continue
         if any(module.split(".")[0] == "crewlab" for module in modules):
             return (
                 f"{name}.py:{node.lineno}: an app never imports crewlab.\n"

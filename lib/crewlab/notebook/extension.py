@@ -1,0 +1,140 @@
+"""``%load_ext crewlab``: one line that makes a notebook a place to break and repair apps in."""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+from crewlab import workspace
+from crewlab.notebook import app_magic
+
+
+@dataclass
+class _Loaded:
+    """What loading changed, so that unloading can change it back."""
+
+    ipython: Any
+    services: Any = None
+    environment: dict[str, str | None] = field(default_factory=dict)  # what was there before
+    names: dict[str, Any] = field(default_factory=dict)
+
+
+_loaded: _Loaded | None = None
+
+
+def load(ipython: Any) -> None:
+    """Start the local services, warm replicas up, and put the course's words into the notebook.
+
+    Prints one line. Does nothing else when the extension is loaded already. A service that does
+    not start is reported in a message; everything else works nevertheless.
+
+    Args:
+        ipython: the running shell.
+    """
+    global _loaded
+    if _loaded is None:
+        _loaded = _Loaded(ipython)
+        _start_services(_loaded)
+        _preload()
+        _register(_loaded)
+    print(_announcement(_loaded))
+
+
+def unload(ipython: Any) -> None:
+    """Undo ``load``: stop the services, give the environment and the names back.
+
+    Args:
+        ipython: the running shell.
+    """
+    global _loaded
+    if _loaded is None:
+        return
+    loaded, _loaded = _loaded, None
+    ipython.events.unregister("pre_run_cell", _before_cell)
+    ipython.magics_manager.magics["cell"].pop("app", None)
+    ipython.drop_by_id(loaded.names)
+    if loaded.services is not None:
+        loaded.services.stop()
+    for name, value in loaded.environment.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def _start_services(loaded: _Loaded) -> None:
+    try:
+        loaded.services = importlib.import_module("crewlab.services").start()
+    except Exception as problem:
+        workspace.tell(
+            f"The local services did not start: {_one_line(problem)}\n"
+            "Apps cannot reach a model before they run.\n"
+            "Run `crewlab check` in a terminal: it says what to do about each thing that fails."
+        )
+        return
+    for name, value in loaded.services.environment.items():
+        loaded.environment[name] = os.environ.get(name)
+        os.environ[name] = value
+
+
+def _preload() -> None:
+    try:
+        importlib.import_module("crewlab.deployment").preload()
+    except Exception as problem:  # slower, not impossible: the first run starts what it needs
+        workspace.tell(f"Replicas cannot be warmed up, so the first run is slow: {problem}")
+
+
+def _register(loaded: _Loaded) -> None:
+    ipython = loaded.ipython
+
+    def app(line: str, cell: str) -> None:
+        """Save this cell as the module NAME.py and bind NAME to the app: ``%%app NAME``."""
+        app_magic.save(line, cell, ipython.user_ns)
+
+    ipython.register_magic_function(app, "cell", "app")
+    crewlab = importlib.import_module("crewlab")
+    for name in app_magic.COURSE_NAMES:
+        loaded.names[name] = loaded.services if name == "services" else getattr(crewlab, name)
+    ipython.push(loaded.names, interactive=False)  # %who lists the learner's own names only
+    ipython.events.register("pre_run_cell", _before_cell)
+
+
+def _before_cell(_info: Any = None) -> None:
+    """Look after the services before each cell; costs a poll of one child process."""
+    if _loaded is None or _loaded.services is None:
+        return
+    try:
+        message = _loaded.services.ensure()
+    except Exception as problem:
+        message = (
+            f"The local services stopped and do not start again: {_one_line(problem)}\n"
+            "Restart the kernel; if that does not help, run `crewlab check` in a terminal."
+        )
+    if message:
+        workspace.tell(message)
+
+
+def _announcement(loaded: _Loaded) -> str:
+    if loaded.services is None:
+        return "Ready without local services: %%app saves an app, scale(app) runs it on replicas."
+    line = "Ready: a model, a search and a storage service run on this machine; replicas warm up."
+    if not workspace.live():  # a saved edition says the same however far its reader is
+        return line
+    from crewlab.exercises.progress import one_line
+
+    return f"{line} {one_line()}"
+
+
+def _one_line(problem: Exception) -> str:
+    return (str(problem) or type(problem).__name__).splitlines()[0]
+
+
+def _at_exit() -> None:
+    if _loaded is not None and _loaded.services is not None:
+        _loaded.services.stop()
+
+
+atexit.register(_at_exit)
