@@ -163,8 +163,10 @@ class _MasterLauncher(_ProcessLauncher):
             while self._commands.poll():
                 _, ended, code = self._commands.recv()
                 self._exit_codes[ended] = code
-        if pid not in self._exit_codes and self._process.exitcode is not None:
-            self._exit_codes[pid] = -signal.SIGKILL  # they die with their master
+        code = self._process.exitcode
+        if pid not in self._exit_codes and code is not None:
+            # A replica dies with its master; one that was never forked shares the master's fate.
+            self._exit_codes[pid] = -signal.SIGKILL if pid else code
         return self._exit_codes.get(pid)
 
     def close(self) -> None:

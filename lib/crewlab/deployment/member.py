@@ -32,6 +32,7 @@ class Member:
         record: what the run will say of it.
         state: "starting", "ready", "backing-off" or "down".
         in_flight: numbers of the requests it has and has not answered.
+        has_hung_up: everything its process ever said has been read.
         restart_at: when its back-off ends (``time.monotonic``), while "backing-off".
     """
 
@@ -41,6 +42,7 @@ class Member:
         self.threads = threads
         self.state = "down"
         self.in_flight: set[int] = set()
+        self.has_hung_up = False
         self.restart_at = 0.0
         self.started_at = 0.0
         self.generation = 0
@@ -56,6 +58,7 @@ class Member:
         """Start its process; what it says is posted as ``(index, generation, message)``."""
         self.generation += 1
         self.state, self.killed_for, self._plan = "starting", None, plan
+        self.has_hung_up = False
         self.started_at = time.monotonic()
         for part in ("work", "tmp", "home"):
             (plan.folder / part).mkdir(parents=True)

@@ -31,6 +31,8 @@ MODULES: tuple[str, ...] = (
     "openai.types.chat",
     "openai.types.responses",
     "boto3",
+    "h11",
+    "httpcore",
     "crewlab.deployment.replica",
 )
 """Found by comparing ``sys.modules`` before and after a first kickoff (crewai 1.15.30)."""

@@ -233,12 +233,9 @@ class Supervisor:
     def _drain(self, member: Member) -> None:
         """Read what an ended replica managed to say before its end."""
         deadline = time.monotonic() + 0.5
-        while time.monotonic() < deadline:
+        while not member.has_hung_up and time.monotonic() < deadline:
             with contextlib.suppress(queue.Empty):
-                index, generation, message = self._inbox.get(timeout=TICK)
-                self._handle(index, generation, message)
-                if (index, generation, message[0]) == (member.index, member.generation, "closed"):
-                    return
+                self._handle(*self._inbox.get(timeout=TICK))
 
     def _handle(self, index: int, generation: int, message: tuple[Any, ...]) -> None:
         member = self._members[index]
@@ -250,6 +247,8 @@ class Supervisor:
                 member.record.status, member.record.ready = "Running", True
                 member.record.ready_after = time.monotonic() - member.started_at
                 self._tell("ready", member)
+            case ("closed",):
+                member.has_hung_up = True
             case ("failed", error, traceback):
                 member.record.error = error
                 member.record.traceback = shorten(traceback, self._folder)

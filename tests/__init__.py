@@ -1,0 +1,1 @@
+"""The proofs: helpers, contracts, notebooks, and the page in a browser."""
