@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from crewlab.building.chapter import Cell, Chapter
 from crewlab.building.editions import notebook_metadata
 from crewlab.building.errors import BuildError
-
-# A learner waits a few seconds for a cell; past this one the cell hangs.
-CELL_SECONDS = 60
+from crewlab.building.kernel import CELL_SECONDS, private_rooms, this_python
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 # A path begins with / or ~ or C:\, so the colour code before it (``ESC[32m``) is left alone.
@@ -46,11 +41,11 @@ def execute(notebook: Any, chapter: Chapter, folder: Path) -> None:
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
     folder.mkdir(parents=True, exist_ok=True)
-    with _own_rooms() as (environment, rooms):
+    with private_rooms() as (environment, rooms):
         client = NotebookClient(
             notebook,
             kernel_name="python3",
-            kernel_manager_class=_this_python_manager(),
+            kernel_manager_class=this_python(),
             timeout=CELL_SECONDS,
             resources={"metadata": {"path": str(folder)}},
             record_timing=False,
@@ -183,47 +178,6 @@ def _refuse_silent_errors(notebook: Any, chapter: Chapter) -> None:
                 f"{chapter.place(cells[cell.id])}: tagged raises-exception, but raised nothing.\n"
                 "Either the lesson no longer holds, or the tag is a leftover."
             )
-
-
-def _this_python_manager() -> type[Any]:
-    """Make the kernel this environment's Python, whatever kernels the author installed.
-
-    nbclient ends only a kernel whose manager it made itself, hence a class and no object.
-    """
-    import ipykernel.kernelspec
-    from jupyter_client.kernelspec import KernelSpec
-    from jupyter_client.manager import AsyncKernelManager
-
-    class ThisPython(AsyncKernelManager):
-        @property
-        def kernel_spec(self) -> KernelSpec:
-            return KernelSpec(
-                resource_dir=ipykernel.kernelspec.RESOURCES,
-                **ipykernel.kernelspec.get_kernel_dict(),
-            )
-
-    return ThisPython
-
-
-@contextmanager
-def _own_rooms() -> Iterator[tuple[dict[str, str], Path]]:
-    # ignore_cleanup_errors: Windows keeps files locked for a moment after a kernel's end.
-    with tempfile.TemporaryDirectory(prefix="crewlab-build-", ignore_cleanup_errors=True) as name:
-        rooms = Path(name).resolve()
-        environment = dict(os.environ)
-        for variable, room in {
-            "CREWLAB_HOME": "home",
-            "IPYTHONDIR": "ipython",
-            "TMPDIR": "tmp",
-            "TEMP": "tmp",
-            "TMP": "tmp",
-        }.items():
-            (rooms / room).mkdir(exist_ok=True)
-            environment[variable] = str(rooms / room)
-        # The learner's own model must not write the course's answers.
-        for variable in ("OPENAI_BASE_URL", "OPENAI_API_KEY"):
-            environment.pop(variable, None)
-        yield environment, rooms
 
 
 def _without_folders(line: str) -> str:
