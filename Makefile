@@ -32,10 +32,9 @@ help: ## Show this list
 set-up:
 	@PYTHON="$(PYTHON)" /bin/sh scripts/set_up.sh
 
-# JupyterLab refuses to run as root unless it is told to.
+# Its settings, the page it opens among them, are in jupyter_lab_config.py.
 lab: set-up
-	@$(IN_VENV) exec $(BIN)/python -m jupyterlab notebooks/00_start_here.ipynb \
-		$$([ "$$(id -u)" != 0 ] || echo --allow-root) $(LAB_ARGS)
+	@$(IN_VENV) exec $(BIN)/jupyter-lab --config=jupyter_lab_config.py $(LAB_ARGS)
 
 test: lint
 	@$(IN_VENV) exec $(BIN)/python -m pytest -n 2 --dist loadfile $(TEST_ARGS)

@@ -7,8 +7,10 @@ cd "$(dirname "$0")/.." || exit 1
 # 0: fits. 3: fits, but cannot make an environment. Anything else: another version, or does not run.
 probe='import sys
 if not (3, 11) <= sys.version_info[:2] <= (3, 13): sys.exit(4)
-try: import ensurepip, venv
-except ImportError: sys.exit(3)'
+try:
+    import ensurepip, venv
+    ensurepip.version()
+except Exception: sys.exit(3)'
 
 # Three lines on standard error: what happened, why, what to do. Then the end.
 give_up() {
