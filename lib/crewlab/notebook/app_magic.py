@@ -207,9 +207,13 @@ def _is_module(name: str) -> bool:
     if name in sys.stdlib_module_names or name in sys.builtin_module_names:
         return True
     try:
-        return importlib.util.find_spec(name) is not None
+        spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):  # e.g. half-initialised modules without a spec
         return name in sys.modules
+    if spec is None or spec.origin is None:
+        return spec is not None
+    # A learner who imports an app by hand may save it again.
+    return not Path(spec.origin).is_relative_to(workspace.home())
 
 
 def _write(name: str, source: str) -> Path:

@@ -172,8 +172,10 @@ class _Explorer:
         self._enable(False)
         self.status.value = f"Starting {self.app.name} ..."
         try:
+            notice = _ensure_services()
             run = deploy(self.app, chosen, look)
-            self.status.value = _said(f"✓ Done: {run.app} has run, and its table is below.")
+            done = f"✓ Done: {run.app} has run, and its table is below.\n{notice}"
+            self.status.value = _said(as_html(done.strip()))
             _show_run(run, self._update)
         except KeyboardInterrupt:
             self.status.value = _said("Stopped: every replica has been ended.")
@@ -236,12 +238,21 @@ def _model_latency(seconds: float) -> Iterator[None]:
     if running is None:  # an app run without %load_ext, against a model of the reader's own
         yield
         return
-    before = running.model.settings.latency
-    running.model.configure(latency=float(seconds))
+    before = vars(running.model.settings)  # configure() resets whatever it is not told
+    running.model.configure(**{**before, "latency": float(seconds)})
     try:
         yield
     finally:
-        running.model.configure(latency=before)
+        running.ensure()
+        running.model.configure(**before)
+
+
+def _ensure_services() -> str:
+    """Look after the services: a click on a button runs no cell, which would have done it."""
+    from crewlab import services
+
+    running = services.current()
+    return (running and running.ensure()) or ""
 
 
 def _refuse_impossible(chosen: dict[str, Any]) -> None:

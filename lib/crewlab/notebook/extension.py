@@ -120,7 +120,10 @@ def _before_cell(_info: Any = None) -> None:
 def _announcement(loaded: _Loaded) -> str:
     if loaded.services is None:
         return "Ready without local services: %%app saves an app, scale(app) runs it on replicas."
-    line = "Ready: a model, a search and a storage service run on this machine; replicas warm up."
+    here = "a model, a search and a storage service run on this machine"
+    if not loaded.services.model_is_local:
+        here = "your own model answers; a search and a storage service run on this machine"
+    line = f"Ready: {here}; replicas warm up."
     if not workspace.live():  # a saved edition says the same however far its reader is
         return line
     from crewlab.exercises.progress import one_line
