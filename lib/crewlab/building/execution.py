@@ -102,8 +102,21 @@ def tidy_outputs(notebook: Any) -> None:
 
 
 def without_widget_views(outputs: Any) -> list[Any]:
-    """Keep the outputs that a reader without a kernel can see."""
-    return [output for output in outputs if WIDGET_VIEW not in output.get("data", {})]
+    """Keep what a reader without a kernel can see.
+
+    Args:
+        outputs: a cell's outputs; changed in place.
+
+    Returns:
+        The outputs without their live views; a view with no more than its name in plain text
+        beside it goes altogether, one that brings HTML or a picture leaves these.
+    """
+    kept = []
+    for output in outputs:
+        data = output.get("data", {})
+        if data.pop(WIDGET_VIEW, None) is None or set(data) - {"text/plain"}:
+            kept.append(output)
+    return kept
 
 
 def refuse_private_outputs(
