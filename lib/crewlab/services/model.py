@@ -13,7 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
-from crewlab.services import asking, replies
+from crewlab.services import asking, react, replies
 from crewlab.services.endpoint import Endpoint, Refusal, as_json
 from crewlab.services.traffic import Traffic, Visit
 
@@ -44,22 +44,34 @@ class ModelEndpoint(Endpoint):
         prompt = "\n".join(asking.texts_of(messages))
         visit.names = asking.names_in(prompt)
         serial = next(self._serial)
-        subject = asking.subject_of(messages, visit.names)
-        tool = tool_to_call(body, messages)
-        if tool is not None:
-            visit.tool = tool["name"]
-            arguments = asking.fill(tool.get("parameters") or {"type": "object"}, subject)
-            message = replies.asked_for_tool(tool["name"], arguments, serial)
-        else:
-            schema = _answer_schema(body)
-            filled = None if schema is None else json.dumps(asking.fill(schema, subject))
-            message = replies.said(filled or replies.report_on(visit.names))
+        message = self._say(body, messages, visit, serial)
         usage = replies.usage_of(prompt, message)
         if not body.get("stream"):
             return as_json(replies.completion(serial, body["model"], message, usage))
         wanted = (body.get("stream_options") or {}).get("include_usage")
         pieces = replies.chunks(serial, body["model"], message, usage if wanted else None)
         return await _streamed(request, pieces)
+
+    def _say(
+        self, body: dict[str, Any], messages: list[dict[str, Any]], visit: Visit, serial: int
+    ) -> dict[str, Any]:
+        """Call a tool, or report on whom the messages name, in the form that was asked for."""
+        subject = asking.subject_of(messages, visit.names)
+        tool = tool_to_call(body, messages)
+        if tool is not None:
+            visit.tool = tool["name"]
+            arguments = asking.fill(tool.get("parameters") or {"type": "object"}, subject)
+            return replies.asked_for_tool(tool["name"], arguments, serial)
+        schema = _answer_schema(body)
+        if schema is not None:
+            return replies.said(json.dumps(asking.fill(schema, subject)))
+        if not react.is_asked_in_words(messages):
+            return replies.said(replies.report_on(visit.names))
+        called = react.tool_in_words(messages)
+        if called is None:
+            return replies.said(react.final_answer(replies.report_on(visit.names)))
+        visit.tool, arguments_schema = called
+        return replies.said(react.action(visit.tool, asking.fill(arguments_schema, subject)))
 
     def models(self) -> web.Response:
         """List the models; any other name is accepted as well."""
