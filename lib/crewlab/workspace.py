@@ -1,24 +1,21 @@
 """Where a learner's files live: the project, the work folder, and a folder for each notebook.
 
-Two notebooks never write to one folder, whatever they are called. A folder belongs to the process
-that holds the lock on its ``.in-use`` file, and the system frees that lock however the process
-ends:
+Two notebooks never write to one folder, whatever they are called:
 
 * Jupyter's server tells a kernel its notebook (``JPY_SESSION_NAME``), VS Code does it through a
-  variable; such a notebook gets a folder with its own name, and finds its apps there next time.
-  If another kernel has the folder, it gets ``<name>-2``.
-* nbclient, nbval and ``jupyter execute`` tell the kernel nothing. Such a kernel gets
-  ``kernel-<pid>-...``, which is removed when it ends, or by the next one if it was killed.
-* A plain Python process works in ``scratch``.
+  variable. Such a notebook gets a folder with its own name, and finds its apps there next time.
+  The folder belongs to the process that holds the lock on its ``.in-use`` file, and the system
+  frees that lock however the process ends; another kernel gets ``<name>-2`` meanwhile.
+* nbclient, nbval and ``jupyter execute`` tell the kernel nothing. Such a kernel works in the
+  temporary folder of its process, which is removed with it.
+* A plain Python process works in ``scratch``, locked likewise.
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import re
-import shutil
 import sys
 import tempfile
 import time
@@ -31,7 +28,6 @@ LOCK_PATIENCE = 10.0
 
 _homes: dict[Path, Path] = {}  # the folder wanted -> the folder used, once it has been tried
 _claims: dict[tuple[Path, str], tuple[Path, IO[str]]] = {}
-_to_remove: dict[Path, int] = {}  # folder -> process that made it
 
 
 def tell(message: str) -> None:
@@ -94,7 +90,7 @@ def home() -> Path:
 
     Returns:
         ``$CREWLAB_HOME`` (a relative one is taken from the project), else ``work`` in the project.
-        If that cannot be written: a temporary folder, with one message, removed at exit.
+        If that cannot be written: a temporary folder, with one message, gone with this process.
 
     Raises:
         OSError: not even a temporary folder can be made.
@@ -125,9 +121,7 @@ def leave_home(problem: OSError) -> Path:
     """
     wanted = _wanted_home()
     if _homes.get(wanted, wanted) == wanted:
-        temporary = Path(tempfile.mkdtemp(prefix="crewlab-"))
-        _homes[wanted] = temporary
-        _to_remove[temporary] = os.getpid()
+        _homes[wanted] = _temporary_folder("home")
         tell(
             f"The work folder {wanted.name!r} cannot be written: {problem.strerror or problem}.\n"
             "Your apps and your progress are kept in a temporary folder until this kernel ends.\n"
@@ -148,16 +142,12 @@ def chapter_folder(name: str | None = None) -> Path:
     Raises:
         OSError: it cannot be made.
     """
-    temporary = name is None and in_kernel() and notebook() is None
-    wanted = _folder_name(name)
-    key = (home(), wanted)
+    if name is None and in_kernel() and notebook() is None:
+        return _temporary_folder("apps")
+    key = (home(), _folder_name(name))
     if key not in _claims:
         with exclusive():
-            if temporary:
-                _remove_orphans()
-            _claims[key] = _claim(home(), wanted)
-        if temporary:
-            _to_remove[_claims[key][0]] = os.getpid()
+            _claims[key] = _claim(*key)
     folder = _claims[key][0]
     folder.mkdir(parents=True, exist_ok=True)  # somebody may have tidied up meanwhile
     return folder
@@ -201,18 +191,13 @@ def write_atomically(path: Path, text: str) -> None:
         raise
 
 
-def clean_up() -> None:
-    """Give folders back and remove the temporary ones; runs at exit."""
-    for _, lock in _claims.values():
-        lock.close()
-    _claims.clear()
-    for folder, maker in list(_to_remove.items()):
-        if maker == os.getpid():  # a forked child must not take its parent's folder away
-            shutil.rmtree(folder, ignore_errors=True)
-    _to_remove.clear()
+def _temporary_folder(name: str) -> Path:
+    """Give a folder that is gone with this process, even if it is killed."""
+    from crewlab.deployment.scratch import scratch_folder
 
-
-atexit.register(clean_up)
+    folder = scratch_folder() / name
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def _wanted_home() -> Path:
@@ -223,7 +208,7 @@ def _folder_name(name: str | None) -> str:
     if name is None:
         path = notebook()
         if path is None:
-            return f"kernel-{os.getpid()}" if in_kernel() else "scratch"
+            return "scratch"
         # The two editions of a chapter have one name: the learner's gets the plain one.
         edition = path.parent.name
         name = path.stem if edition in ("", "notebooks") else f"{edition}-{path.stem}"
@@ -255,16 +240,6 @@ def _try_lock(folder: Path) -> IO[str] | None:
         file.close()
         raise
     return file
-
-
-def _remove_orphans() -> None:
-    """Remove the folders of kernels that were killed before they could do it themselves."""
-    for folder in home().glob("kernel-*"):
-        with contextlib.suppress(OSError):
-            lock = _try_lock(folder)
-            if lock is not None:
-                lock.close()
-                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _replace(source: str, target: Path) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
 import importlib
 import os
 from dataclasses import dataclass, field
 from typing import Any
 
 from crewlab import workspace
-from crewlab.notebook import app_magic
+from crewlab.notebook import app_magic, shutdown
 
 
 @dataclass
@@ -100,6 +99,7 @@ def _register(loaded: _Loaded) -> None:
         loaded.names[name] = loaded.services if name == "services" else getattr(crewlab, name)
     ipython.push(loaded.names, interactive=False)  # %who lists the learner's own names only
     ipython.events.register("pre_run_cell", _before_cell)
+    shutdown.end_helpers_first(ipython)
 
 
 def _before_cell(_info: Any = None) -> None:
@@ -133,11 +133,3 @@ def _announcement(loaded: _Loaded) -> str:
 
 def _one_line(problem: Exception) -> str:
     return (str(problem) or type(problem).__name__).splitlines()[0]
-
-
-def _at_exit() -> None:
-    if _loaded is not None and _loaded.services is not None:
-        _loaded.services.stop()
-
-
-atexit.register(_at_exit)
