@@ -33,7 +33,8 @@ def texts_of(messages: Sequence[Mapping[str, Any]]) -> Iterator[str]:
                 if isinstance(part, Mapping) and isinstance(part.get("text"), str):
                     yield part["text"]
         for call in message.get("tool_calls") or ():
-            yield str(call.get("function", {}).get("arguments", ""))
+            function = call.get("function")
+            yield str(function.get("arguments", "")) if isinstance(function, Mapping) else ""
 
 
 def names_in(text: str) -> tuple[str, ...]:
@@ -94,7 +95,7 @@ def _fill(schema: Any, subject: str, root: Mapping[str, Any], depth: int) -> Any
     kind = schema.get("type")
     if isinstance(kind, list):
         kind = next((one for one in kind if one != "null"), "null")
-    if kind == "object" or "properties" in schema:
+    if kind == "object" or "properties" in schema or depth == 0:
         wanted = schema.get("properties") or {}
         free = [name for name, of in wanted.items() if "default" not in of]
         required = schema.get("required", free)

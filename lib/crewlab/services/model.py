@@ -60,18 +60,19 @@ class ModelEndpoint(Endpoint):
         tool = tool_to_call(body, messages)
         if tool is not None:
             visit.tool = tool["name"]
-            arguments = asking.fill(tool.get("parameters") or {"type": "object"}, subject)
+            arguments = _filled(tool.get("parameters") or {}, subject, tool["name"])
             return replies.asked_for_tool(tool["name"], arguments, serial)
         schema = _answer_schema(body)
         if schema is not None:
-            return replies.said(json.dumps(asking.fill(schema, subject)))
+            return replies.said(json.dumps(_filled(schema, subject, "response_format")))
         if not react.is_asked_in_words(messages):
             return replies.said(replies.report_on(visit.names))
         called = react.tool_in_words(messages)
         if called is None:
             return replies.said(react.final_answer(replies.report_on(visit.names)))
         visit.tool, arguments_schema = called
-        return replies.said(react.action(visit.tool, asking.fill(arguments_schema, subject)))
+        arguments = _filled(arguments_schema, subject, visit.tool)
+        return replies.said(react.action(visit.tool, arguments))
 
     def models(self) -> web.Response:
         """List the models; any other name is accepted as well."""
@@ -144,9 +145,23 @@ def _checked_messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             where = f"messages[{number}]"
             raise Refusal(400, f"{where} is no message: it has no 'role'.", param=where)
+        calls = message.get("tool_calls") or []
+        if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+            where = f"messages[{number}]"
+            raise Refusal(400, f"'tool_calls' of {where} is no list of calls.", param=where)
+    if not isinstance(body.get("tools") or [], list):
+        raise Refusal(400, "'tools' is no list: send a list of tools or none.", param="tools")
     if body.get("n") not in (None, 1):
         raise Refusal(400, "The local model gives one answer a request: leave 'n' at 1.", param="n")
     return messages
+
+
+def _filled(schema: Mapping[str, Any], subject: str, owner: str) -> Any:
+    """Make up a value for a schema; owner is whose it is, for the message if it is none."""
+    try:
+        return asking.fill(schema, subject)
+    except (AttributeError, TypeError, KeyError, ValueError) as error:
+        raise Refusal(400, f"The schema of {owner!r} cannot be read: {error}.") from None
 
 
 def _answer_schema(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
