@@ -67,6 +67,16 @@ class Kernel:
         cell.status = reply["content"]["status"]
         return cell
 
+    def load(self, *, preload: bool = False) -> Cell:
+        """Run ``%load_ext crewlab``.
+
+        Args:
+            preload: warm replicas up too, which takes some 5 s of CPU beside the test.
+        """
+        if not preload:
+            self.run("import crewlab.deployment as d; d.preload = lambda: None; del d")
+        return self.run("%load_ext crewlab")
+
 
 @contextlib.contextmanager
 def kernel(home: Path, *, notebook: Path | None = None, **environment: str) -> Iterator[Kernel]:

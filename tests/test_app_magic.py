@@ -198,7 +198,7 @@ def test_a_disk_that_fills_up_while_saving_is_told_and_costs_neither_file_nor_ke
 ) -> None:
     # A file-size limit of the process is as full as a disk gets without one of its own.
     with kernel(tmp_path / "home") as notebook:
-        assert notebook.run("%load_ext crewlab").status == "ok"
+        assert notebook.load().status == "ok"
         assert notebook.run(f"%%app mine\n{GOOD}").text == "Saved mine.py (2 lines)\n"
         limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (%s, -1)); mine"
         notebook.run(limit % 16)
@@ -213,7 +213,7 @@ def test_a_disk_that_fills_up_while_saving_is_told_and_costs_neither_file_nor_ke
 
 def test_in_a_notebook_a_refused_cell_shows_our_lines_and_no_traceback(tmp_path: Path) -> None:
     with kernel(tmp_path / "home") as notebook:
-        notebook.run("%load_ext crewlab")
+        notebook.load()
         cell = notebook.run("%%app mine\ndef run(inputs):\n    return (1\n")
         assert cell.status == "error"  # "Run all" stops here
         assert cell.error == [

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import signal
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -25,9 +27,17 @@ def value(notebook: Kernel, expression: str) -> object:
     return json.loads(cell.text.rpartition("= ")[2])
 
 
+def kill_and_wait(process: psutil.Process) -> None:
+    """Kill a process; until its parent looks, it stays in the list as a zombie."""
+    process.kill()
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while process.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+
+
 def test_loading_says_one_line_and_brings_every_word_of_the_course(tmp_path: Path) -> None:
     with kernel(tmp_path / "home") as notebook:
-        assert notebook.run("%load_ext crewlab").text == READY
+        assert notebook.load().text == READY
         words = "App COMPANIES check compare diff explore hint progress quiz scale services"
         for word in words.split():
             assert notebook.run(word).status == "ok", word
@@ -38,7 +48,7 @@ def test_loading_says_one_line_and_brings_every_word_of_the_course(tmp_path: Pat
 
 def test_loading_imports_nothing_that_takes_its_time(tmp_path: Path) -> None:
     with kernel(tmp_path / "home") as notebook:
-        notebook.run("%load_ext crewlab")
+        notebook.load()
         slow = ["crewai", "matplotlib", "ipywidgets", "boto3", "openai", "aiohttp", "pydantic"]
         assert value(notebook, f"[m for m in {slow} if m in __import__('sys').modules]") == []
 
@@ -46,7 +56,7 @@ def test_loading_imports_nothing_that_takes_its_time(tmp_path: Path) -> None:
 def test_in_a_live_notebook_the_line_also_says_how_far_the_learner_is(tmp_path: Path) -> None:
     path = tmp_path / "notebooks" / "01_first.ipynb"
     with kernel(tmp_path / "home", notebook=path) as notebook:
-        line = notebook.run("%load_ext crewlab").text
+        line = notebook.load().text
         assert line.startswith(READY.strip())
         assert re.search(r"solved 0 of \d+ exercises and answered 0 of \d+ quizzes", line)
         assert line.count("\n") == 1
@@ -55,14 +65,14 @@ def test_in_a_live_notebook_the_line_also_says_how_far_the_learner_is(tmp_path: 
 def test_a_model_of_the_learners_own_is_kept_and_named(tmp_path: Path) -> None:
     own = {"OPENAI_BASE_URL": "https://model.example/v1", "OPENAI_API_KEY": "mine"}
     with kernel(tmp_path / "home", **own) as notebook:
-        assert "your own model answers" in notebook.run("%load_ext crewlab").text
+        assert "your own model answers" in notebook.load().text
         found = value(notebook, "__import__('os').environ['OPENAI_BASE_URL']")
         assert found == own["OPENAI_BASE_URL"]
 
 
 def test_loading_twice_and_reloading_leave_one_of_everything(tmp_path: Path) -> None:
     with kernel(tmp_path / "home") as notebook:
-        notebook.run("%load_ext crewlab")
+        notebook.load()
         assert notebook.run("import crewlab; crewlab.load_ipython_extension(get_ipython())").text
         assert notebook.run("%reload_ext crewlab").text == READY
         hooks = "len(get_ipython().events.callbacks['pre_run_cell'])"
@@ -74,7 +84,7 @@ def test_loading_twice_and_reloading_leave_one_of_everything(tmp_path: Path) -> 
 
 def test_unloading_gives_environment_names_and_processes_back(tmp_path: Path) -> None:
     with kernel(tmp_path / "home", SERPER_API_KEY="before") as notebook:
-        notebook.run("%load_ext crewlab")
+        notebook.load()
         pid = value(notebook, "services.pid")
         notebook.run("scale = 'my own'")
         notebook.run("%unload_ext crewlab")
@@ -90,10 +100,9 @@ def test_services_that_were_killed_are_back_before_the_next_cell_with_a_message(
     tmp_path: Path,
 ) -> None:
     with kernel(tmp_path / "home") as notebook:
-        notebook.run("%load_ext crewlab")
+        notebook.load()
         pid = int(str(value(notebook, "services.pid")))
-        psutil.Process(pid).kill()
-        psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=10)
+        kill_and_wait(psutil.Process(pid))
         cell = notebook.run("print(services.model.stats().total)")
         assert "restarted on the same ports" in cell.text
         assert cell.text.endswith("\n0\n")
@@ -103,48 +112,59 @@ def test_services_that_were_killed_are_back_before_the_next_cell_with_a_message(
 def test_services_that_cannot_start_are_told_and_the_rest_still_works(tmp_path: Path) -> None:
     with kernel(tmp_path / "home") as notebook:
         # What a broken installation looks like from here: the child cannot be started.
-        notebook.run("import sys; sys.executable = '/nowhere/python'")
-        cell = notebook.run("%load_ext crewlab")
+        notebook.run("import sys; python = sys.executable; sys.executable = '/nowhere/python'")
+        cell = notebook.load()
+        notebook.run("sys.executable = python")
         assert cell.status == "ok"
         assert "did not start" in cell.text and "crewlab check" in cell.text
         assert notebook.run(f"%%app mine\n{GOOD}").text == "Saved mine.py (2 lines)\n"
 
 
-def test_a_kernel_that_ends_takes_its_services_and_its_folder_with_it(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    with kernel(home) as notebook:
-        notebook.run("%load_ext crewlab")
-        notebook.run(f"%%app mine\n{GOOD}")
-        assert [path.name for path in home.glob("kernel-*/*.py")] == ["mine.py"]
-        me = psutil.Process(int(str(value(notebook, "__import__('os').getpid()"))))
-        family = [me, *me.children(recursive=True)]
-        assert len(family) > 1
-    gone, alive = psutil.wait_procs(family, timeout=20)
-    assert (len(gone), alive) == (len(family), [])
-    assert not list(home.glob("kernel-*"))
+def family_and_folder(notebook: Kernel) -> tuple[list[psutil.Process], Path]:
+    """Give the kernel with all its children, and the folder it saved an app in."""
+    notebook.load(preload=True)
+    notebook.run(f"%%app mine\n{GOOD}")
+    folder = Path(str(value(notebook, "str(mine.path.parent)")))
+    assert (folder / "mine.py").read_text() == GOOD
+    kernel_process = psutil.Process(int(str(value(notebook, "__import__('os').getpid()"))))
+    return [kernel_process, *kernel_process.children(recursive=True)], folder
+
+
+def gone_soon(folder: Path) -> bool:
+    deadline = time.monotonic() + 20
+    while folder.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not folder.exists()
+
+
+def test_a_kernel_that_ends_takes_its_processes_and_its_folder_with_it(tmp_path: Path) -> None:
+    with kernel(tmp_path / "home") as notebook:
+        family, folder = family_and_folder(notebook)
+        notebook.run(
+            "import atexit, pathlib\n"
+            f"atexit.register(pathlib.Path({str(tmp_path / 'ended')!r}).touch)"
+        )
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert alive == []
+    assert gone_soon(folder)
+    assert (tmp_path / "ended").exists()  # it ended by itself; nobody lost patience and killed it
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-def test_the_folder_of_a_killed_kernel_is_removed_by_the_next_one(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    with kernel(home) as notebook:
-        notebook.run("%load_ext crewlab")
-        notebook.run(f"%%app mine\n{GOOD}")
-        notebook.manager.signal_kernel(signal.SIGKILL)
-        psutil.wait_procs([psutil.Process(notebook.manager.provisioner.pid)], timeout=10)
-    left = [path.name for path in home.glob("kernel-*")]
-    assert len(left) == 1
-    with kernel(home) as notebook:
-        notebook.run("%load_ext crewlab")
-        notebook.run(f"%%app mine\n{GOOD}")
-        assert left[0] not in [path.name for path in home.glob("kernel-*")]
+def test_a_killed_kernel_leaves_no_process_and_no_folder_either(tmp_path: Path) -> None:
+    with kernel(tmp_path / "home") as notebook:
+        family, folder = family_and_folder(notebook)
+        family[0].send_signal(signal.SIGKILL)
+        _, alive = psutil.wait_procs(family, timeout=20)
+        assert alive == []
+        assert gone_soon(folder)
 
 
 def test_two_notebooks_of_one_name_never_share_a_folder(tmp_path: Path) -> None:
     home, path = tmp_path / "home", tmp_path / "notebooks" / "01_first.ipynb"
     with kernel(home, notebook=path) as one, kernel(home, notebook=path) as two:
         for notebook, answer in ((one, "1"), (two, "2")):
-            notebook.run("%load_ext crewlab")
+            notebook.load()
             notebook.run(f"%%app mine\ndef run(inputs):\n    return '{answer}'\n")
         assert "return '1'" in str(value(one, "mine.source"))
         assert "return '2'" in str(value(two, "mine.source"))
@@ -155,7 +175,7 @@ def test_a_notebook_finds_its_own_apps_again_and_not_the_other_editions(tmp_path
     home = tmp_path / "home"
     for folder in ("notebooks", "notebooks", "solutions"):
         with kernel(home, notebook=tmp_path / folder / "01_first.ipynb") as notebook:
-            notebook.run("%load_ext crewlab")
+            notebook.load()
             notebook.run(f"%%app mine\n{GOOD}")
     found = sorted(path.parent.name for path in home.glob("*/mine.py"))
     assert found == ["01_first", "solutions-01_first"]
