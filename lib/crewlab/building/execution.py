@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,12 @@ def refuse_private_outputs(
     Raises:
         BuildError: an output names the project's folder, the author's home or one of ``more``.
     """
-    folders = {"the project's folder": chapter.path.parents[1], "your home folder": Path.home()}
+    folders = {
+        "the project's folder": chapter.path.parents[1],
+        "crewlab's folder": Path(__file__).resolve().parents[2],
+        "Python's folder": Path(sys.prefix),
+        "your home folder": Path.home(),
+    }
     places = _spellings({**folders, **(more or {})})
     cells = {cell.id: cell for cell in chapter.cells}
     for cell in notebook.cells:
