@@ -282,7 +282,7 @@ def test_above_the_cap_a_request_is_told_when_to_come_back(services: Services) -
 
 
 def test_an_error_by_ordinal_is_retried_by_the_sdk(services: Services) -> None:
-    services.model.configure(latency=0, errors={1: 500, 2: 429}, retry_after=0)
+    services.model.configure(latency=0, errors={1: 500, 2: 429}, retry_after=0.05)
     with openai.OpenAI(max_retries=2) as client:
         answer = client.chat.completions.create(model=MODEL, messages=ASK)
     assert answer.choices[0].message.content.startswith("Report on")

@@ -7,6 +7,7 @@ clients that come early wait in the sockets' backlog. It ends when its standard 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -18,6 +19,7 @@ from typing import Any
 
 NAMES = ("model", "search", "storage")
 BACKLOG = 1024
+MOST_FILES = 10_240  # macOS takes no more (OPEN_MAX) and starts processes with 256
 PARENT_LOOK = 1.0  # s between two looks at whether the parent is still there
 
 
@@ -36,6 +38,7 @@ def main() -> None:
             sys.exit(3)
     _report({"ports": {name: bound.getsockname()[1] for name, bound in sockets.items()}})
     threading.Thread(target=_end_with_parent, name="parent watch", daemon=True).start()
+    _allow_many_connections()
 
     from crewlab.services.storage import serve_storage
 
@@ -74,6 +77,19 @@ def bind(port: int) -> socket.socket:
         listening.close()
         raise
     return listening
+
+
+def _allow_many_connections() -> None:
+    """Raise the limit of open files: every LLM object of every replica keeps its connection."""
+    if os.name != "posix":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(MOST_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):  # a system that knows a lower limit still
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _report(message: dict[str, Any]) -> None:

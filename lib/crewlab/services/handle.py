@@ -56,6 +56,10 @@ class Services:
         """Process id of the child."""
         return self._process.pid
 
+    def is_running(self) -> bool:
+        """Tell whether the child process lives; `ensure` brings it back if it does not."""
+        return self._process.exit_code() is None
+
     def log(self) -> str:
         """Give the last lines the child process has written: empty unless something went wrong."""
         return self._process.log()
