@@ -17,6 +17,7 @@ import psutil
 
 from crewlab.deployment.launch import Handle, Launcher, kill_group
 from crewlab.deployment.plan import ReplicaPlan
+from crewlab.deployment.scratch import forget_process, remember_process
 from crewlab.results.records import ReplicaRecord
 
 LOG_TAIL = 64 * 1024
@@ -63,6 +64,7 @@ class Member:
         for part in ("work", "tmp", "home"):
             (plan.folder / part).mkdir(parents=True)
         self._handle, connection = launcher.start(plan)
+        remember_process(self._handle.pid)
         with contextlib.suppress(psutil.Error):
             self._process = psutil.Process(self._handle.pid) if self._handle.pid else None
         self._outbox = queue.SimpleQueue()
@@ -117,6 +119,7 @@ class Member:
             return
         kill_group(self._handle.pid if self._handle.exit_code() is None else 0)
         self._handle.reap(timeout=2.0)
+        forget_process(self._handle.pid)
         self._outbox.put(None)
         for talker in self._talkers:
             talker.join(timeout=1.0)

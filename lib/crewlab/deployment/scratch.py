@@ -1,7 +1,9 @@
 """One temporary folder for everything the deployments of this process write.
 
 It holds the replicas' disks and the fork server's socket. A small janitor process removes it when
-this process ends, however it ends: a killed kernel cleans nothing up itself.
+this process ends, however it ends: a killed kernel cleans nothing up itself. The janitor also ends
+the processes that are named in the folder then: a stopped replica cannot see its kernel die, and a
+fork server sees it only after its imports.
 """
 
 from __future__ import annotations
@@ -15,17 +17,28 @@ import threading
 from pathlib import Path
 
 _JANITOR = """
-import shutil, sys, time
+import os, shutil, signal, sys, time
 sys.stdin.read()
+try:
+    pids = [int(name) for name in os.listdir(os.path.join(sys.argv[1], "pids"))]
+except OSError:
+    pids = []
+for pid in pids:
+    for kill in ("killpg", "kill"):
+        try:
+            getattr(os, kill)(pid, signal.SIGKILL)
+        except (AttributeError, OSError):
+            pass
 for _ in range(100):
-    shutil.rmtree(sys.argv[1], ignore_errors=True)
-    try:
-        open(sys.argv[1]).close()
-    except FileNotFoundError:
+    for folder in sys.argv[1:]:
+        shutil.rmtree(folder, ignore_errors=True)
+    if not any(map(os.path.exists, sys.argv[1:])):
         break
-    except OSError:
-        time.sleep(0.1)
+    time.sleep(0.1)
 """
+LONGEST_SOCKET_PATH = 100
+"""Bytes; the systems' own limits are 104 (macOS) and 108 (Linux, unix(7))."""
+SOCKET_NAME = len("/pymp-12345678/listener-12345678")
 
 _lock = threading.Lock()
 _folders: dict[int, Path] = {}
@@ -45,16 +58,36 @@ def scratch_folder() -> Path:
         folder = _folders.get(os.getpid())
         if folder is None or not folder.is_dir():
             folder = Path(tempfile.mkdtemp(prefix="crewlab-")).resolve()
+            (folder / "pids").mkdir()
             _folders[os.getpid()] = folder
-            _start_janitor(folder)
-            _keep_multiprocessing_inside(folder)
+            sockets = _folder_for_sockets(folder)
+            _start_janitor(folder, sockets)
+            _keep_multiprocessing_inside(sockets)
         return folder
 
 
-def _start_janitor(folder: Path) -> None:
+def remember_process(pid: int) -> None:
+    """Have the janitor end this process, and its group, if this one dies first."""
+    if pid > 0:
+        (scratch_folder() / "pids" / str(pid)).touch()
+
+
+def forget_process(pid: int) -> None:
+    """Tell the janitor that a process has ended: its id may become another's."""
+    (scratch_folder() / "pids" / str(pid)).unlink(missing_ok=True)
+
+
+def _folder_for_sockets(folder: Path) -> Path:
+    """Give a folder whose path leaves room for the name of a Unix socket."""
+    if os.name != "posix" or len(os.fsencode(folder)) + SOCKET_NAME <= LONGEST_SOCKET_PATH:
+        return folder
+    return Path(tempfile.mkdtemp(prefix="crewlab-", dir="/tmp"))
+
+
+def _start_janitor(*folders: Path) -> None:
     _janitors.append(
         subprocess.Popen(  # noqa: S603 - our own interpreter and text
-            [sys.executable, "-I", "-S", "-c", _JANITOR, str(folder)],
+            [sys.executable, "-I", "-S", "-c", _JANITOR, *map(str, folders)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
