@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import html
 from typing import Any
 
 from crewlab.app import App
 from crewlab.exercises import catalog
 from crewlab.exercises.progress import record_check
 from crewlab.exercises.types import CheckResult
-from crewlab.notebook.show import GOOD, TRY_AGAIN, as_html, panel, show
+from crewlab.notebook.show import GOOD, TRY_AGAIN, as_html, panel, plain, show
 
 
 class CheckFailed(Exception):
@@ -90,14 +89,14 @@ def _text(result: CheckResult) -> str:
     lines = [f"{verdict}: {result.message}", *(f"  - {detail}" for detail in result.details)]
     if result.hint:
         lines.append(f"Hint: {result.hint}")
-    return "\n".join(lines)
+    return plain("\n".join(lines))
 
 
 def _html(result: CheckResult) -> str:
     symbol, verdict = ("✓", "Solved") if result.solved else ("○", "Not solved yet")
     parts = [f"<strong>{symbol} {verdict}:</strong> {as_html(result.message)}"]
     if result.details:
-        items = "".join(f"<li>{html.escape(detail)}</li>" for detail in result.details)
+        items = "".join(f"<li>{as_html(detail)}</li>" for detail in result.details)
         parts.append(f"<ul>{items}</ul>")
     if result.hint:
         parts.append(f"<p><strong>Hint:</strong> {as_html(result.hint)}</p>")

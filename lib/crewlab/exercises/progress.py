@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from crewlab import workspace
@@ -12,7 +14,7 @@ from crewlab.exercises import catalog
 from crewlab.exercises.store import State, Store
 from crewlab.notebook.show import show
 
-_stores: dict[object, Store] = {}
+_stores: dict[Path | None, Store] = {}
 
 _HEADINGS = ("Chapter", "Quizzes right", "Hints used", "Attempts", "Exercise")
 
@@ -52,15 +54,11 @@ def store() -> Store:
         The file in the work folder; memory alone where answers are not the learner's
         (see ``workspace.keeps_progress``) or where no folder can be written.
     """
-    key: object = None
+    key: Path | None = None
     if workspace.keeps_progress():
-        try:
+        with contextlib.suppress(OSError):
             key = workspace.home() / "progress.json"
-        except OSError:
-            key = None
-    if key not in _stores:
-        _stores[key] = Store(key)  # type: ignore[arg-type]
-    return _stores[key]
+    return _stores.setdefault(key, Store(key))
 
 
 def record_quiz(name: str, choice: int, right: bool) -> None:

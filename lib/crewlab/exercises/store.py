@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,18 +38,20 @@ class Store:
         self.path = path
         self._unsaved: list[Change] = []
         self._told = False
+        self._lock = threading.RLock()
 
     def read(self) -> State:
         """Give the state as it is now, with what could not be saved."""
         state = _empty()
-        if self.path is not None:
-            try:
-                with workspace.exclusive():
-                    state = self._load(self.path)
-            except (OSError, NewerFile) as problem:
-                self._tell(problem)
-        for change in self._unsaved:
-            change(state)
+        with self._lock:
+            if self.path is not None:
+                try:
+                    with workspace.exclusive():
+                        state = self._load(self.path)
+                except (OSError, NewerFile) as problem:
+                    self._tell(problem)
+            for change in self._unsaved:
+                change(state)
         return state
 
     def update(self, change: Change) -> None:
@@ -57,19 +60,21 @@ class Store:
         Args:
             change: alters the state it is given; may run more than once, each time on a fresh one.
         """
-        self._unsaved.append(change)
-        if self.path is None:
-            return
-        try:
-            with workspace.exclusive():
-                state = self._load(self.path)
-                for waiting in self._unsaved:
-                    waiting(state)
-                workspace.write_atomically(self.path, json.dumps(state, indent=1, sort_keys=True))
-        except (OSError, NewerFile) as problem:
-            self._tell(problem)
-        else:
-            self._unsaved.clear()
+        with self._lock:
+            self._unsaved.append(change)
+            if self.path is not None:
+                try:
+                    self._save(self.path)
+                except (OSError, NewerFile) as problem:
+                    self._tell(problem)
+
+    def _save(self, path: Path) -> None:
+        with workspace.exclusive():
+            state = self._load(path)
+            for change in self._unsaved:
+                change(state)
+            workspace.write_atomically(path, json.dumps(state, indent=1, sort_keys=True))
+        self._unsaved.clear()
 
     def _load(self, path: Path) -> State:
         try:
