@@ -30,11 +30,11 @@ def texts_of(messages: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             yield content
         elif isinstance(content, list):
             for part in content:
-                if isinstance(part, Mapping) and isinstance(part.get("text"), str):
+                if isinstance(part, dict) and isinstance(part.get("text"), str):
                     yield part["text"]
         for call in message.get("tool_calls") or ():
             function = call.get("function")
-            yield str(function.get("arguments", "")) if isinstance(function, Mapping) else ""
+            yield str(function.get("arguments", "")) if isinstance(function, dict) else ""
 
 
 def names_in(text: str) -> tuple[str, ...]:
@@ -81,7 +81,7 @@ def fill(schema: Mapping[str, Any], subject: str) -> Any:
 
 
 def _fill(schema: Any, subject: str, root: Mapping[str, Any], depth: int) -> Any:
-    if not isinstance(schema, Mapping) or depth > _DEEPEST_SCHEMA:
+    if not isinstance(schema, dict) or depth > _DEEPEST_SCHEMA:
         return subject
     schema = _resolved(schema, root)
     for plain in ("const", "default"):
@@ -114,5 +114,5 @@ def _resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str
         return schema
     found: Any = root
     for step in path[2:].split("/"):
-        found = found.get(step, {}) if isinstance(found, Mapping) else {}
-    return found if isinstance(found, Mapping) else {}
+        found = found.get(step, {}) if isinstance(found, dict) else {}
+    return found if isinstance(found, dict) else {}

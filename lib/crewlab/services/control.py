@@ -96,7 +96,7 @@ class EndpointControl:
         except (OSError, HTTPException, ValueError) as error:
             raise ServicesError(
                 f"The local services do not answer ({type(error).__name__}).\n"
-                "Start them again with crewlab.services.start().ensure()."
+                "If their process has died, services.ensure() starts them again on the same ports."
             ) from None
         finally:
             connection.close()

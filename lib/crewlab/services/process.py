@@ -77,7 +77,6 @@ class ServiceProcess:
         except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()
-        # In a thread that the reader itself started nothing is left to read: EOF follows the end.
         self._reader.join(STOP_DEADLINE)
 
     def let_go(self) -> None:
