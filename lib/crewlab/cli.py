@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -73,11 +73,58 @@ def build(
         typer.echo("Everything is up to date.")
 
 
+@app.command()
+def check(project: ProjectFolder = None) -> None:
+    """Check that everything the course needs works on this machine."""
+    from crewlab import self_check, workspace
+
+    failed = 0
+    for finding in self_check.run_checks(project or workspace.project()):
+        typer.echo(f"{'ok  ' if finding.works else 'FAIL'}  {finding.what}")
+        if not finding.works:
+            failed += 1
+            typer.echo(f"      {finding.advice}")
+    if failed:
+        _fail(f"{failed} of the things above must be repaired before the chapters can run.")
+    typer.echo("Everything works.")
+
+
+@app.command()
+def reset(
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    keep_progress: Annotated[
+        bool, typer.Option("--keep-progress", help="Keep what you have solved and answered.")
+    ] = False,
+) -> None:
+    """Start over: remove the apps you wrote and your progress (a copy is kept)."""
+    from crewlab import start_over, workspace
+
+    home = workspace.home()
+    what = "the apps you wrote" if keep_progress else "the apps you wrote, and your progress"
+    if not yes and not typer.confirm(f"Remove {what} from the folder {home.name!r}?"):
+        typer.echo("Nothing was removed.")
+        return
+    try:
+        copy = start_over.reset(home, keep_progress=keep_progress)
+    except start_over.StillOpen as problem:
+        _fail(
+            f"Still open: {', '.join(problem.args[0])}. Nothing was removed.\n"
+            "In JupyterLab choose Kernel > Shut Down All Kernels, then try again."
+        )
+    except OSError as problem:
+        _fail(
+            f"Not everything could be removed: {problem.strerror or problem}.\n"
+            f"Free the folder {home.name!r} and try again."
+        )
+    typer.echo(f"Removed {what}." + (f" A copy is in {copy.name}." if copy else ""))
+    typer.echo("The notebooks stay as they are; crewlab build --force --no-execute renews them.")
+
+
 def main() -> None:
     """Run the command line."""
     app()
 
 
-def _fail(message: str) -> None:
+def _fail(message: str) -> NoReturn:
     typer.echo(message, err=True)
     sys.exit(1)

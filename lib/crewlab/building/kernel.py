@@ -19,9 +19,10 @@ _ROOMS = {
     "TEMP": "tmp",
     "TMP": "tmp",
 }
-# The learner's own model must not write the course's answers, and JPY_SESSION_NAME would make
-# a kernel started from inside JupyterLab's terminal take itself for the open notebook.
-_UNSET = ("OPENAI_BASE_URL", "OPENAI_API_KEY", "OPENAI_API_BASE", "JPY_SESSION_NAME")
+# A learner's own model, search or storage must not write the course's answers.
+_OWN_SERVICES = ("OPENAI_", "SERPER_", "AWS_")
+# Set in JupyterLab's terminal: a kernel started from there would take itself for that notebook.
+_SESSION = "JPY_SESSION_NAME"
 
 
 def private_environment(rooms: Path) -> dict[str, str]:
@@ -31,9 +32,13 @@ def private_environment(rooms: Path) -> dict[str, str]:
         rooms: an existing folder; the kernel's folders are made inside.
 
     Returns:
-        This process's environment with those folders, and without the learner's own model.
+        This process's environment with those folders, and without the learner's own services.
     """
-    environment = {name: value for name, value in os.environ.items() if name not in _UNSET}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name != _SESSION and not name.startswith(_OWN_SERVICES)
+    }
     for variable, room in _ROOMS.items():
         (rooms / room).mkdir(parents=True, exist_ok=True)
         environment[variable] = str(rooms / room)

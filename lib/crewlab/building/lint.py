@@ -20,6 +20,7 @@ from crewlab.building.chapter import Cell, Chapter
 from crewlab.building.editions import LEFT_OUT
 from crewlab.building.errors import BuildError
 from crewlab.building.project import Project, write_atomically
+from crewlab.notebook.app_magic import COURSE_NAMES
 
 # A notebook is read from top to bottom: imports come where they are needed, a cell may end
 # in a bare expression or an await, and nothing in it is a documented module.
@@ -27,6 +28,8 @@ NOTEBOOK_IGNORES = "E402,D,S101,S106,B018,F704"
 # An app shows what people really write; only its shape is held to the rules, and its dummy
 # keys are none.
 APP_IGNORES = "D,S106"
+# What `%load_ext crewlab` puts into a notebook.
+COURSE_NAMES_CELL = "\n".join(f"{name} = ..." for name in COURSE_NAMES)
 
 
 @dataclass(frozen=True, order=True)
@@ -122,7 +125,8 @@ def _write_tree(
     notebooks, apps = {}, {}
     for chapter in chapters:
         for edition, left_out in LEFT_OUT.items():
-            extract, sources = _Extract(chapter), []
+            extract, sources = _Extract(chapter), [COURSE_NAMES_CELL]
+            extract.starts.append(1)
             for cell in _code_cells(chapter):
                 if left_out not in cell.tags:
                     # What follows may use the name that the magic binds.
