@@ -108,10 +108,7 @@ def make_anew(folder: Path, reason: str) -> None:
 def install(folder: Path, locks: Sequence[str]) -> None:
     """Installs uv at the lock's version and hash, the locks, and the course itself, editable."""
     python = str(python_of(folder))
-    only_uv = folder / "uv.lock.txt"
-    only_uv.write_text(uv_from_lock(Path(locks[0])), encoding="utf-8")
-    pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps"]
-    run([*pip, "--require-hashes", "-r", str(only_uv)], "uv could not be installed.")
+    install_uv(folder, uv_from_lock(Path(locks[0])))
 
     # A progress bar for a person, silence in a log.
     quiet = [] if sys.stderr.isatty() else ["--quiet"]
@@ -121,6 +118,19 @@ def install(folder: Path, locks: Sequence[str]) -> None:
     # With --no-build-isolation the lock's own hatchling builds it: nothing more is fetched.
     course = ["--no-deps", "--no-build-isolation", "-e", "."]
     run([*uv, "install", *to_here, *course], "The course's own package could not be installed.")
+
+
+def install_uv(folder: Path, entry: str) -> None:
+    """Has pip install the uv that a lock's `entry` names, unless it is there."""
+    python = python_of(folder)
+    installed = ask(python, "from importlib.metadata import version; print(version('uv'))")
+    if entry.startswith(f"uv=={installed} "):
+        return
+    requirements = folder / "uv.lock.txt"
+    requirements.write_text(entry, encoding="utf-8")
+    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    exactly = ["--no-deps", "--require-hashes", "-r", str(requirements)]
+    run([*pip, *exactly], "uv could not be installed.")
 
 
 def uv_from_lock(lock: Path) -> str:
