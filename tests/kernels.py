@@ -14,6 +14,16 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import KernelManager
 
+KILL_SERVICES = """
+import os, psutil, time
+psutil.Process(services.pid).kill()
+if hasattr(os, "waitid"):  # wait until it can be reaped, and leave that to its owner
+    os.waitid(os.P_PID, services.pid, os.WEXITED | os.WNOWAIT)
+else:
+    time.sleep(1)
+"""
+"""A cell that kills the local services' process and waits until it is dead."""
+
 
 class _ThisPython(KernelManager):
     @property

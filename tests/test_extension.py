@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import signal
@@ -14,7 +13,7 @@ import psutil
 import pytest
 
 from crewlab import workspace
-from tests.kernels import Kernel, kernel
+from tests.kernels import KILL_SERVICES, Kernel, kernel
 
 READY = "Ready: a model, a search and a storage service run on this machine; replicas warm up.\n"
 GOOD = "def run(inputs):\n    return inputs['company']\n"
@@ -25,14 +24,6 @@ def value(notebook: Kernel, expression: str) -> object:
     cell = notebook.run(f"import json; print('=', json.dumps({expression}))")
     assert cell.status == "ok", cell.error
     return json.loads(cell.text.rpartition("= ")[2])
-
-
-def kill_and_wait(process: psutil.Process) -> None:
-    """Kill a process; until its parent looks, it stays in the list as a zombie."""
-    process.kill()
-    with contextlib.suppress(psutil.NoSuchProcess):
-        while process.status() != psutil.STATUS_ZOMBIE:
-            time.sleep(0.01)
 
 
 def test_loading_says_one_line_and_brings_every_word_of_the_course(tmp_path: Path) -> None:
@@ -101,8 +92,7 @@ def test_services_that_were_killed_are_back_before_the_next_cell_with_a_message(
 ) -> None:
     with kernel(tmp_path / "home") as notebook:
         notebook.load()
-        pid = int(str(value(notebook, "services.pid")))
-        kill_and_wait(psutil.Process(pid))
+        assert notebook.run(KILL_SERVICES).status == "ok"
         cell = notebook.run("print(services.model.stats().total)")
         assert "restarted on the same ports" in cell.text
         assert cell.text.endswith("\n0\n")

@@ -14,6 +14,7 @@ from uuid import uuid4
 from crewlab import workspace
 from crewlab.app import App
 from crewlab.notebook.show import TRY_AGAIN, CellRefused, as_html, panel
+from crewlab.results.style import SYMBOLS
 
 if TYPE_CHECKING:
     from crewlab.results.records import Event
@@ -30,7 +31,7 @@ LIMITS: dict[str, tuple[float, float]] = {
 REDRAW = 0.2
 """Seconds between two looks at a running deployment: more often only makes the browser busy."""
 
-_WAITING, _ANSWERED = "▸", {"ok": "✓", "wrong": "≠", "error": "✗", "timeout": "…", "lost": "†"}
+_WORKING = "▸"
 
 
 def explore(
@@ -96,30 +97,31 @@ class Lanes:
 
     Attributes:
         requests: how many were sent.
+        finished: the numbers of those that have an outcome.
         replicas: for each replica, its state and the sign of each request it took.
     """
 
     requests: int
+    finished: set[int | None] = field(default_factory=set)
     replicas: dict[str, tuple[str, dict[int, str]]] = field(default_factory=dict)
 
     def note(self, event: Event) -> None:
         """Take an event in."""
-        if event.replica is None:
+        if event.kind == "finished":
+            self.finished.add(event.request)
+        if event.replica is None:  # a request that no replica was there to take
             return
         state, signs = self.replicas.get(event.replica, ("starting", {}))
         if event.request is None:
             state = event.kind
         elif event.kind == "finished":
-            signs[event.request] = _ANSWERED.get(str(event.outcome), "?")
+            signs[event.request] = SYMBOLS.get(str(event.outcome), "?")
         else:
-            signs[event.request] = _WAITING
+            signs[event.request] = _WORKING
         self.replicas[event.replica] = (state, signs)
 
     def __str__(self) -> str:
-        done = sum(
-            sign != _WAITING for _, signs in self.replicas.values() for sign in signs.values()
-        )
-        lines = [f"{done} of {self.requests} requests have an outcome."]
+        lines = [f"{len(self.finished)} of {self.requests} requests have an outcome."]
         for name, (state, signs) in sorted(self.replicas.items()):
             lines.append(f"{name:<16} {state:<9} {' '.join(signs.values())}".rstrip())
         return "\n".join(lines)
