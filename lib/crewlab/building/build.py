@@ -195,9 +195,12 @@ def _read(edition: Path) -> Any | None:
     import nbformat
 
     try:
-        return nbformat.read(edition, as_version=nbformat.NO_CONVERT)
-    except (OSError, ValueError, AttributeError, nbformat.ValidationError):
+        # nbformat.read would only log that a notebook is not one.
+        notebook = nbformat.v4.reads(edition.read_text(encoding="utf-8"))
+        nbformat.validate(notebook)
+    except (OSError, ValueError, AttributeError, TypeError, nbformat.ValidationError):
         return None
+    return notebook
 
 
 def _code(cell: Any) -> tuple[str, tuple[str, ...]]:

@@ -51,7 +51,8 @@ class Project:
         starts = [start] if start else [Path(__file__).resolve().parent, Path.cwd()]
         for place in starts:
             for folder in (place.resolve(), *place.resolve().parents):
-                if (folder / "chapters").is_dir():
+                # The package has a folder of that name too, with modules in it.
+                if any((folder / "chapters").glob("*.md")):
                     return cls(folder)
         raise BuildError(
             f"There is no folder chapters/ in {starts[-1]} or above it.\n"
