@@ -105,7 +105,7 @@ def text_problems(text: str, folders: Sequence[Path]) -> Iterator[tuple[int, str
         if not target or _ELSEWHERE.match(target) or target.startswith("attachment:"):
             continue
         for folder in folders:
-            if not (folder / target).exists():
+            if not _leads_somewhere(folder, target):
                 yield _line(prose, match), f"the link to {target} leads nowhere in {folder.name}/"
 
 
@@ -132,6 +132,13 @@ def _check_edition(chapter: Chapter, edition: str, code: Sequence[Cell]) -> Iter
     if not any(".expect(" in cell.source for cell in code if "broken-run" in cell.tags):
         line = next(cell.line for cell in code if "broken-run" in cell.tags)
         yield Finding(name, line, "no [broken-run] cell states what must be seen (run.expect)")
+
+
+def _leads_somewhere(folder: Path, target: str) -> bool:
+    # A notebook that is not built yet will be, if it has a chapter.
+    chapter = folder.parent / "chapters" / f"{Path(target).stem}.md"
+    other_notebook = target.endswith(".ipynb") and "/" not in target
+    return (folder / target).exists() or (other_notebook and chapter.is_file())
 
 
 def _count(chapter: Chapter, tag: str) -> int:
