@@ -84,7 +84,7 @@ def _lanes(run: Run) -> dict[tuple[str | None, int | None], int]:
 
 def _look(kind: str) -> dict[str, Any]:
     edge = "white" if kind in ("lost", "ok") else "black"
-    return {"color": COLOURS[kind], "hatch": HATCHES[kind], "edgecolor": edge, "linewidth": 0.6}
+    return {"facecolor": COLOURS[kind], "hatch": HATCHES[kind], "edgecolor": edge, "linewidth": 0.6}
 
 
 def _label(
