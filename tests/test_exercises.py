@@ -278,11 +278,13 @@ def test_a_live_quiz_is_a_widget_beside_the_same_text(live: Kernel, saved: Kerne
 def test_the_buttons_of_a_quiz_answer_in_words_and_count(live: Kernel, home: Path) -> None:
     live.run('quiz("98-predict")')
     live.run("from crewlab.exercises.quiz import _shown")
-    live.run("_, choices, button, reply = _shown['98-predict'].children")
-    assert live.run("print(button.disabled, choices.value)").text == "True None\n"
-    live.run("choices.value = 1; button.click()")
+    live.run("_, *radios, button, reply = _shown['98-predict'].children")
+    chosen = "print(button.disabled, [radio.index for radio in radios])"
+    assert live.run(chosen).text == "True [None, None, None]\n"
+    live.run("radios[0].index = 0; button.click()")
     assert "✗ Not 1" in live.run("print(reply.value)").text
-    live.run("choices.value = 2")
+    live.run("radios[1].index = 0")
+    assert live.run(chosen).text == "False [None, 0, None]\n"
     assert live.run("print(repr(reply.value))").text == "''\n"
     live.run("button.click()")
     said = live.run("print(reply.value)").text

@@ -49,7 +49,7 @@ def test_in_a_live_notebook_the_line_also_says_how_far_the_learner_is(tmp_path: 
     with kernel(tmp_path / "home", notebook=path) as notebook:
         line = notebook.load().text
         assert line.startswith(READY.strip())
-        assert re.search(r"solved 0 of \d+ exercises and answered 0 of \d+ quizzes", line)
+        assert re.search(r"solved 0 of \d+ exercises? and answered 0 of \d+ quiz", line)
         assert line.count("\n") == 1
 
 

@@ -57,7 +57,7 @@ def test_the_table_counts_what_was_answered_hinted_tried_and_solved(capsys: Said
     assert heading.split("  ")[0] == "Chapter"
     assert plain_chapter.split() == ["97", "Chapter", "97", "0", "of", "1", "-", "-", "-"]
     assert full_chapter.endswith("1 of 1         1 of 3      2         solved")
-    assert sentence == "So far you have solved 1 of 1 exercises and answered 1 of 2 quizzes right."
+    assert sentence == "So far you have solved 1 of 1 exercise and answered 1 of 2 quizzes right."
 
 
 def test_an_exercise_nobody_touched_is_not_called_unsolved(capsys: Said) -> None:

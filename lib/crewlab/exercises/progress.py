@@ -129,8 +129,8 @@ def one_line() -> str:
     solved = sum(row.solved for row in exercises)
     right, quizzes = sum(row.right for row in table), sum(row.quizzes for row in table)
     return (
-        f"So far you have solved {solved} of {len(exercises)} exercises"
-        f" and answered {right} of {quizzes} quizzes right."
+        f"So far you have solved {solved} of {len(exercises)} exercise{'s' * (len(exercises) != 1)}"
+        f" and answered {right} of {quizzes} quiz{'zes' * (quizzes != 1)} right."
     )
 
 

@@ -13,6 +13,12 @@ from crewlab.notebook.show import GOOD, TRY_AGAIN, as_html, panel, plain, show
 
 _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
+# ipywidgets gives each radio button one line, and prints what needs two over its neighbour.
+_STYLE = (
+    "<style>.crewlab-option, .crewlab-option .widget-radio-box, .crewlab-option label"
+    " {height: auto !important; line-height: 1.4}</style>"
+)
+
 _shown: dict[str, Any] = {}  # the widget of each quiz, closed when the cell runs again
 
 
@@ -99,27 +105,35 @@ def _widget_bundle(name: str, asked: Quiz) -> dict[str, Any]:
 
 
 def _build_widget(ipywidgets: Any, name: str, asked: Quiz) -> Any:
-    choices = ipywidgets.RadioButtons(
-        options=[(f"{n}. {plain(o.text)}", n) for n, o in enumerate(asked.options, 1)],
-        value=None,
-        description="Your answer:",
-        layout={"width": "100%"},
-        style={"description_width": "initial"},
-    )
+    # One radio button a widget: inside a group only the arrow keys would lead from one to the
+    # next, and JupyterLab takes those for a move to another cell. So Tab does, and Space chooses.
+    radios = [
+        ipywidgets.RadioButtons(
+            options=[f"{number}. {plain(option.text)}"], value=None, layout={"width": "100%"}
+        )
+        for number, option in enumerate(asked.options, 1)
+    ]
     button = ipywidgets.Button(description="Answer", disabled=True, tooltip="Answer this quiz")
     reply = ipywidgets.HTML()
 
-    def enable(_change: Any) -> None:
-        button.disabled = choices.value is None
+    def choose(change: Any) -> None:
+        if change["new"] is None:
+            return
+        for radio in radios:
+            if radio is not change["owner"]:
+                radio.index = None
+        button.disabled = False
         reply.value = ""
 
     def answer(_button: Any) -> None:
-        choice = choices.value
-        if choice is not None:
-            record_quiz(name, choice, asked.options[choice - 1].right)
-            reply.value = _feedback_html(asked, choice)
+        for number, radio in enumerate(radios, 1):
+            if radio.index is not None:
+                record_quiz(name, number, asked.options[number - 1].right)
+                reply.value = _feedback_html(asked, number)
 
-    choices.observe(enable, names="value")
+    for radio in radios:
+        radio.observe(choose, names="index")
+        radio.add_class("crewlab-option")
     button.on_click(answer)
-    question = ipywidgets.HTML(f"<strong>Quiz.</strong> {as_html(asked.question)}")
-    return ipywidgets.VBox([question, choices, button, reply])
+    question = ipywidgets.HTML(f"{_STYLE}<strong>Quiz.</strong> {as_html(asked.question)}")
+    return ipywidgets.VBox([question, *radios, button, reply])
