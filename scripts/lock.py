@@ -26,13 +26,14 @@ BENCH_TITLE = """\
 """
 ENVIRONMENT = """\
 # Made by `make lock` from requirements.lock: the same versions for conda and for Binder.
-# There are no hashes here, for pip refuses `-e .` beside them.
+# There are no hashes here, for pip refuses `-e .` beside them. Python is one version and not a
+# range, for Binder takes a range for "any" and starts from one that is too old.
 name: crewlab
 channels:
   - conda-forge
   - nodefaults
 dependencies:
-  - python >=3.11,<3.14
+  - python=3.12
   - pip
   - pip:
 """
