@@ -144,10 +144,12 @@ def refuse_private_outputs(
     for cell in notebook.cells:
         outputs = json.dumps(cell.get("outputs", []), ensure_ascii=False)
         for spelling, what in places.items():
-            if re.search(re.escape(spelling) + r"(?![\w.-])", outputs):
+            match = re.search(re.escape(spelling) + r"(?![\w.-])", outputs)
+            if match:
+                excerpt = outputs[max(match.start() - 40, 0) : match.end() + 40]
                 raise BuildError(
-                    f"{chapter.place(cells[cell.id])}: an output of this cell shows {what}"
-                    f" ({spelling}).\n"
+                    f"{chapter.place(cells[cell.id])}: an output of this cell shows {what}:\n"
+                    f"... {excerpt} ...\n"
                     "Show a relative path or only the file's name: it differs on each machine."
                 )
 
