@@ -77,6 +77,11 @@ class Kernel:
         cell.status = reply["content"]["status"]
         return cell
 
+    def restart(self) -> None:
+        """Restart the kernel, as the front end's menu does."""
+        self.manager.restart_kernel()
+        self.client.wait_for_ready(timeout=60)
+
     def load(self, *, preload: bool = False) -> Cell:
         """Run ``%load_ext crewlab``.
 

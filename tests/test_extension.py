@@ -163,10 +163,14 @@ def test_two_notebooks_of_one_name_never_share_a_folder(tmp_path: Path) -> None:
 
 def test_a_notebook_finds_its_own_apps_again_and_not_the_other_editions(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    for folder in ("notebooks", "notebooks", "solutions"):
-        with kernel(home, notebook=tmp_path / folder / "01_first.ipynb") as notebook:
+    with kernel(home, notebook=tmp_path / "notebooks" / "01_first.ipynb") as notebook:
+        for _ in range(2):
             notebook.load()
             notebook.run(f"%%app mine\n{GOOD}")
+            notebook.restart()
+    with kernel(home, notebook=tmp_path / "solutions" / "01_first.ipynb") as notebook:
+        notebook.load()
+        notebook.run(f"%%app mine\n{GOOD}")
     found = sorted(path.parent.name for path in home.glob("*/mine.py"))
     assert found == ["01_first", "solutions-01_first"]
 

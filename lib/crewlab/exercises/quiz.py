@@ -13,10 +13,13 @@ from crewlab.notebook.show import GOOD, TRY_AGAIN, as_html, panel, plain, show
 
 _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
-# ipywidgets gives each radio button one line, and prints what needs two over its neighbour.
+# ipywidgets gives each radio button one line of a fixed height, its words before the button.
 _STYLE = (
     "<style>.crewlab-option, .crewlab-option .widget-radio-box, .crewlab-option label"
-    " {height: auto !important; line-height: 1.4}</style>"
+    " {height: auto !important; line-height: 1.4}"
+    " .crewlab-option label {display: flex; flex-direction: row-reverse;"
+    " justify-content: flex-end; align-items: flex-start}"
+    " .crewlab-option input {flex: none; margin-top: 0}</style>"
 )
 
 _shown: dict[str, Any] = {}  # the widget of each quiz, closed when the cell runs again

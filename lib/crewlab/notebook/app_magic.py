@@ -208,12 +208,11 @@ def _is_module(name: str) -> bool:
         return True
     try:
         spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError):  # e.g. half-initialised modules without a spec
+        # A learner who imports an app by hand may save it again.
+        ours = spec and spec.origin and Path(spec.origin).is_relative_to(workspace.home())
+    except (ImportError, ValueError, OSError):  # e.g. half-initialised modules without a spec
         return name in sys.modules
-    if spec is None or spec.origin is None:
-        return spec is not None
-    # A learner who imports an app by hand may save it again.
-    return not Path(spec.origin).is_relative_to(workspace.home())
+    return spec is not None and not ours
 
 
 def _write(name: str, source: str) -> Path:
