@@ -6,7 +6,7 @@ learner's edition and ``solutions/NN_name.ipynb`` the solved one, executed.
 
 from __future__ import annotations
 
-from crewlab.building.build import Built, build, find_stale
+from crewlab.building.builder import Built, build, find_stale
 from crewlab.building.errors import BuildError
 from crewlab.building.project import LEARNER_FOLDER, SOLVED_FOLDER, Project
 from crewlab.building.review import format_code, review
