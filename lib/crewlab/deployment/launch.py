@@ -108,7 +108,7 @@ class _ProcessLauncher:
 
     def _start(self, target: Any, plan: ReplicaPlan) -> tuple[BaseProcess, Connection]:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=target, args=(theirs, plan), name=plan.name)
+        process = self._context.Process(target=target, args=(theirs, plan), name=plan.name)  # type: ignore[attr-defined]
         with theirs, _without_main_module():
             try:
                 process.start()

@@ -11,17 +11,6 @@ KEY = "local-crewlab"
 
 REGION = "us-east-1"
 
-# What a crew can call beside telemetry: with `verbose=True` CrewAI asks the package index for a
-# newer release (events/utils/console_formatter.py:74); LangChain sends traces to LangSmith, and
-# this name is the one it looks at before all others (langsmith/utils.py, tracing_is_enabled);
-# Chroma reports its use; boto3 without credentials asks the cloud's metadata service for some.
-_MORE_SWITCHES = {
-    "ANONYMIZED_TELEMETRY": "False",
-    "AWS_EC2_METADATA_DISABLED": "true",
-    "CREWAI_DISABLE_VERSION_CHECK": "true",
-    "LANGSMITH_TRACING_V2": "false",
-}
-
 # Which variables say where a service is, and with what key. Yours are kept if both are set.
 _MODEL = ("OPENAI_BASE_URL", "OPENAI_API_KEY")
 _SEARCH = ("SERPER_BASE_URL", "SERPER_API_KEY")
@@ -61,7 +50,7 @@ def environment_for(ports: Mapping[str, int], variables: Mapping[str, str]) -> d
     Returns:
         The variables to set, those of CrewAI's offline switches included.
     """
-    needed = {**OFFLINE, **_MORE_SWITCHES}
+    needed = dict(OFFLINE)
     model = f"http://127.0.0.1:{ports['model']}/v1"
     if is_yours(variables, _MODEL):
         needed.update({name: variables[name] for name in _MODEL})
