@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import tomllib
 import urllib.error
 import urllib.request
@@ -56,6 +57,8 @@ def copy_course(to: Path) -> Path:
 def make(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     # A make above this test run hands its own settings down; those are not for this one.
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+    # Nothing that is run here would gain the time that compiling takes.
+    inherited["UV_COMPILE_BYTECODE"] = "0"
     return subprocess.run(
         ["make", *arguments],
         cwd=folder,
@@ -340,11 +343,18 @@ def lab(course: Path, **environment: str) -> Iterator[str]:
 
 
 def fetch(address: str) -> int:
-    try:
-        with urllib.request.urlopen(address, timeout=20) as page:  # noqa: S310 (loopback)
-            return int(page.status)
-    except urllib.error.HTTPError as problem:
-        return problem.code
+    """Status of a page. JupyterLab prints its address a moment before it listens there."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            with urllib.request.urlopen(address, timeout=20) as page:  # noqa: S310 (loopback)
+                return int(page.status)
+        except urllib.error.HTTPError as problem:
+            return problem.code
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 def test_make_lab_opens_chapter_00_behind_a_token_even_without_a_home(installed: Path) -> None:
