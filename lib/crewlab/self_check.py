@@ -11,7 +11,6 @@ import importlib.metadata
 import multiprocessing
 import os
 import platform
-import re
 import socket
 import sys
 import tempfile
@@ -19,8 +18,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
+
+from crewlab.lock import difference, read_pins
 
 # The app of the round trip: a whole kickoff, the smallest there is.
 TINY_APP = '''"""The smallest crew: one agent, one task."""
@@ -38,7 +38,6 @@ ROUND_TRIP_SECONDS = 60.0
 
 SET_UP = "Run `make lab` (Windows and conda: see README) to install what requirements.lock says."
 
-_PIN = re.compile(r"^(?P<requirement>[A-Za-z0-9][^\s;\\]*==[^\s;\\]+(?:\s*;[^\\\n]*)?)")
 _OWN_SERVICES = ("OPENAI_", "SERPER_", "AWS_")
 
 
@@ -142,13 +141,12 @@ def check_packages(lock: Path) -> str:
         Failed: the lock is missing, or packages are missing or have other versions.
     """
     try:
-        lines = lock.read_text(encoding="utf-8").splitlines()
+        pins = read_pins(lock)
     except OSError:
         raise Failed(
             f"{lock.name} is missing", "Get it back, for example with `git checkout -- .`"
         ) from None
-    pins = [pin for line in lines if (pin := _pin(line)) is not None]
-    wrong = [problem for pin in pins if (problem := _package_problem(pin)) is not None]
+    wrong = [problem for pin in pins if (problem := difference(pin)) is not None]
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise Failed("Packages differ from the lock: " + "; ".join(wrong[:3]) + more, SET_UP)
@@ -283,27 +281,6 @@ def _finding(check: Callable[[], str]) -> Finding:
         return Finding(True, check())
     except Failed as problem:
         return Finding(False, problem.what, problem.advice)
-
-
-def _pin(line: str) -> Requirement | None:
-    match = _PIN.match(line)
-    if match is None:
-        return None
-    try:
-        pin = Requirement(match["requirement"].strip())
-    except InvalidRequirement:
-        return None
-    return pin if pin.marker is None or pin.marker.evaluate() else None
-
-
-def _package_problem(pin: Requirement) -> str | None:
-    try:
-        installed = importlib.metadata.version(pin.name)
-    except importlib.metadata.PackageNotFoundError:
-        return f"{pin.name} is missing"
-    if installed in pin.specifier:
-        return None
-    return f"{pin.name} is {installed}, not {str(pin.specifier).removeprefix('==')}"
 
 
 def _one_line(problem: BaseException) -> str:
