@@ -1,0 +1,1 @@
+"""Measures the simulated deployment beside the pools people reach for first."""
