@@ -87,7 +87,7 @@ def as_conda_does(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]
         pytest.skip("no package index can be reached")
     course = folder / "course"
     course.mkdir()
-    for name in ("environment.yml", "pyproject.toml", "README.md"):
+    for name in ("environment.yml", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, course)
     shutil.copytree(ROOT / "lib", course / "lib", ignore=shutil.ignore_patterns("__pycache__"))
     requirements = course / "condaenv.q1w2e3r4.requirements.txt"

@@ -21,11 +21,19 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
-NEEDED = ["Makefile", "README.md", "pyproject.toml", "requirements.lock", "jupyter_lab_config.py"]
+NEEDED = [
+    "Makefile",
+    "README.md",
+    "LICENSE",
+    "pyproject.toml",
+    "requirements.lock",
+    "jupyter_lab_config.py",
+]
 LOCKS = ["requirements.lock", "requirements-bench.lock"]
 FIRST_CHAPTER = "notebooks/00_start_here.ipynb"
 
@@ -434,3 +442,31 @@ def test_make_alone_lists_its_targets() -> None:
     assert outcome.returncode == 0
     for target in set(phony.group(1).split()) - {"help", "set-up"}:
         assert f"make {target} " in outcome.stdout
+
+
+# --- what runs elsewhere ------------------------------------------------------------------------
+
+
+@posix_only
+def test_the_ci_script_is_bash_that_ends_with_the_test_command_of_the_readme() -> None:
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    subprocess.run(["bash", "-n", script], check=True)
+    text = script.read_text(encoding="utf-8")
+    assert "set -euo pipefail" in text
+    command = text.splitlines()[-1].removeprefix("exec ")
+    assert command == "make test"
+    assert command in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_workflows_may_only_read_and_pin_every_action() -> None:
+    workflows = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+    assert workflows
+    for path in workflows:
+        workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
+        assert workflow["permissions"] == {"contents": "read"}
+        steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+        actions = [step["uses"] for step in steps if "uses" in step]
+        assert actions
+        assert [name for name in actions if not re.fullmatch(r"[\w-]+/[\w-]+@v\d+", name)] == []
+        assert all("timeout-minutes" in job for job in workflow["jobs"].values())
