@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,18 +20,27 @@ _CHANGES = frozenset(
 _WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
+def _mode(path: str) -> int:
+    try:
+        return Path(path).stat().st_mode
+    except OSError:
+        return 0
+
+
 def make_root_read_only(writable: Iterable[Path]) -> None:
     """Refuse every write outside some folders, for the rest of this process's life.
 
     Args:
         writable: folders that stay writable, like the volumes mounted into a container.
     """
-    allowed = (*(os.path.realpath(folder) for folder in writable), "/dev", "/proc")
+    allowed = (*(os.path.realpath(folder) for folder in writable), "/proc")
 
     def refuse_outside(path: Any) -> None:
         if isinstance(path, int) or path is None:
             return
         real = os.path.realpath(os.fsdecode(path))
+        if stat.S_ISCHR(_mode(real)):
+            return  # a device such as /dev/null
         if not any(real == folder or real.startswith(folder + os.sep) for folder in allowed):
             raise OSError(errno.EROFS, os.strerror(errno.EROFS), os.fsdecode(path))
 
