@@ -140,7 +140,7 @@ def test_a_comparison_demands_that_broken_fails_everywhere_and_fixed_nowhere() -
 def test_compare_runs_each_app_at_each_number_of_replicas(tmp_path: Path) -> None:
     failing = "def run(inputs): raise ValueError('no')"
     apps = {"a": write_app(tmp_path, failing, "a"), "b": write_app(tmp_path, ECHO, "b")}
-    comparison = compare(apps, replicas=[1, 3], threads=1, requests=3)
+    comparison = compare(apps, replicas=[1, 3], threads=1)
     assert [len(run.replicas) for run in comparison.runs["a"].values()] == [1, 3]
     assert comparison.expect(broken="a", fixed="b")
     with pytest.raises(TypeError, match="apps by name"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from crewlab.app import App
 from crewlab.exercises.types import CheckResult, Option, Quiz
 
-REPLICAS, THREADS, REQUESTS = 2, 4, 12
+REPLICAS, THREADS, REQUESTS = 2, 4, 8
 
 QUIZZES: dict[str, Quiz] = {
     "01-predict": Quiz(

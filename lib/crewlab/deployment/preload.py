@@ -47,6 +47,7 @@ def import_all() -> None:
         home = Path(scratch) / "fork-server"
         home.mkdir(exist_ok=True)
         os.environ.update(HOME=str(home), XDG_DATA_HOME=str(home))
+    gc.disable()  # some 3,500 modules are made to stay: looking for garbage among them is in vain
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name in MODULES:
@@ -58,3 +59,4 @@ def import_all() -> None:
     # pages, or each replica would soon own a copy of all of them.
     gc.collect()
     gc.freeze()
+    gc.enable()

@@ -90,14 +90,22 @@ class Comparison:
 
 
 def compare(
-    apps: Mapping[str, App], *, replicas: Sequence[int] = (1, 2, 4, 8), **load: Any
+    apps: Mapping[str, App],
+    *,
+    replicas: Sequence[int] = (1, 2, 4, 8),
+    requests_per_replica: int = 2,
+    threads: int = 2,
+    **options: Any,
 ) -> Comparison:
     """Run several apps under the same load at several numbers of replicas.
 
     Args:
         apps: each app under the name it is to be shown with.
         replicas: the numbers of replicas.
-        **load: everything else is passed on to ``scale``.
+        requests_per_replica: the load grows with the replicas, as it does where load makes
+            replicas start.
+        threads: how many requests each replica works on at the same time.
+        **options: everything else is passed on to ``scale``.
 
     Returns:
         All runs; shown as a table and a picture.
@@ -113,7 +121,16 @@ def compare(
             'compare() needs apps by name, for example {"broken": broken, "fixed": fixed}.'
         )
     runs = {
-        name: {number: scale(app, replicas=number, **load) for number in replicas}
+        name: {
+            number: scale(
+                app,
+                replicas=number,
+                threads=threads,
+                requests=number * requests_per_replica,
+                **options,
+            )
+            for number in replicas
+        }
         for name, app in apps.items()
     }
     return Comparison(runs, list(replicas))
