@@ -28,7 +28,7 @@ ENVIRONMENT = """\
 # Made by `make lock` from requirements.lock: the same versions for conda and for Binder.
 # There are no hashes here, for pip refuses `-e .` beside them. Python is one version and not a
 # range, for Binder takes a range for "any" and starts from one that is too old.
-name: crewlab
+name: scale-crewai
 channels:
   - conda-forge
   - nodefaults

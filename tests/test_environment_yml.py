@@ -67,6 +67,12 @@ def test_environment_yml_names_one_python_that_the_course_supports() -> None:
     assert pip == "pip"
 
 
+def test_the_readme_names_the_environment_as_environment_yml_does() -> None:
+    document = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"conda run (?:-n|--name) (\S+)", readme) == [document["name"]]
+
+
 def test_nothing_stands_before_environment_yml_for_binder() -> None:
     # Binder reads a folder of this name instead of environment.yml.
     assert not (ROOT / "binder").exists()
