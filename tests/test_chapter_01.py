@@ -12,7 +12,7 @@ from crewlab.exercises.check import evaluate
 from tests.chapter_apps import ChapterApps
 from tests.services_tools import running_services
 
-LOAD = {"threads": 8, "requests": 32}
+LOAD = {"threads": 6, "requests": 24}
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -366,7 +366,7 @@ def test_what_is_not_named_goes_back_to_its_default(services: Services) -> None:
     services.model.configure(latency=0, max_in_flight=1, errors={1: 500})
     services.model.configure()
     assert vars(services.model.settings) == {
-        "latency": 0.2,
+        "latency": 0.1,
         "max_in_flight": None,
         "retry_after": 1.0,
         "errors": {},

@@ -9,11 +9,11 @@ REPLICAS, THREADS, REQUESTS = 2, 4, 8
 
 QUIZZES: dict[str, Quiz] = {
     "01-predict": Quiz(
-        "Four replicas, eight requests at a time in each. What do the 32 customers get?",
+        "Four replicas, six requests at a time in each. What do the 24 customers get?",
         (
             Option(
-                "32 right answers: each replica is a process with its own crew.",
-                "Each process has its own crew, but the eight threads inside a process share it.",
+                "24 right answers: each replica is a process with its own crew.",
+                "Each process has its own crew, but the six threads inside a process share it.",
             ),
             Option(
                 "Some errors; whoever gets an answer gets the right one.",

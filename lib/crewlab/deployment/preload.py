@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import sys
 import warnings
 from pathlib import Path
 
@@ -47,6 +48,9 @@ def import_all() -> None:
         home = Path(scratch) / "fork-server"
         home.mkdir(exist_ok=True)
         os.environ.update(HOME=str(home), XDG_DATA_HOME=str(home))
+    # Chroma loads jsonschema, which builds a grammar of international addresses where this package
+    # is there: a second of CPU, for a format nobody checks here.
+    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
     gc.disable()  # some 3,500 modules are made to stay: looking for garbage among them is in vain
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -55,8 +59,8 @@ def import_all() -> None:
                 importlib.import_module(name)
             except ImportError:
                 continue
+    del sys.modules["rfc3987_syntax"]
     # Objects made so far are shared by every replica. Keep the collector from writing to their
     # pages, or each replica would soon own a copy of all of them.
-    gc.collect()
     gc.freeze()
     gc.enable()

@@ -40,7 +40,7 @@ def explore(
     replicas: int = 4,
     threads: int = 4,
     requests: int = 8,
-    latency: float = 0.2,
+    latency: float = 0.1,
 ) -> None:
     """Deploy an app with settings chosen by sliders, as often as you like.
 

@@ -38,7 +38,7 @@ class EndpointControl:
         """Set how the endpoint behaves from now on; what is not named goes back to its default.
 
         Args:
-            latency: seconds before an answer; default 0.2 for the model, 0.05 for the search.
+            latency: seconds before an answer; default 0.1 for the model, 0.05 for the search.
             max_in_flight: requests worked on at once; one more gets a 429. None: no cap.
             retry_after: seconds a 429 tells the client to wait.
             errors: HTTP status to answer with, by ordinal of the request since the last `reset`.

@@ -31,7 +31,7 @@ class Settings:
         hang: ordinals of requests that get no answer until the endpoint is reset.
     """
 
-    latency: float = 0.2
+    latency: float = 0.1
     max_in_flight: int | None = None
     retry_after: float = 1.0
     errors: Mapping[int, int] = field(default_factory=dict)
