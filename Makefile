@@ -37,7 +37,7 @@ lab: set-up
 	@$(IN_VENV) exec $(BIN)/jupyter-lab --config=jupyter_lab_config.py $(LAB_ARGS)
 
 test: lint
-	@$(IN_VENV) exec $(BIN)/python -m pytest -n 2 --dist loadfile $(TEST_ARGS)
+	@$(IN_VENV) exec $(BIN)/python -m pytest -n 3 --dist loadfile $(TEST_ARGS)
 
 lint: set-up
 	@$(BIN)/ruff check --quiet .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -177,3 +178,39 @@ def test_a_temporary_folder_with_a_long_path_is_no_obstacle(
     out, err = process.communicate(timeout=60)
     assert "{'ok': 2," in out, err
     wait_until_nothing_is_left(mark, temporary)
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0 or shutil.which("unshare") is None,
+    reason="only root can mount a small disk",
+)
+def test_a_full_temporary_folder_is_said_in_three_lines(tmp_path: Path) -> None:
+    app = write_app(tmp_path, ECHO)
+    small = tmp_path / "small"
+    small.mkdir()
+    script = (
+        "from crewlab import scale\n"
+        "from crewlab.errors import ToldOSError\n"
+        "from crewlab.deployment.scratch import scratch_folder\n"
+        "fill = (scratch_folder() / 'fill').open('wb', buffering=0)\n"
+        "try:\n"
+        "    while True: fill.write(bytes(4096))\n"
+        "except OSError: pass\n"
+        "try:\n"
+        f"    run = scale({str(app.path)!r}, replicas=1, requests=1)\n"
+        "except ToldOSError as error: print(error)\n"
+    )
+    result = subprocess.run(
+        ["unshare", "-m", "sh", "-c", 'mount -t tmpfs -o size=128k none "$0" && exec "$@"', small]
+        + [sys.executable, "-c", script],
+        env={**os.environ, "TMPDIR": str(small), "CREWLAB_PRELOAD": "off"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    if "mount" in result.stderr:
+        pytest.skip(f"this system lets nobody mount: {result.stderr.strip()}")
+    assert result.stderr == ""
+    assert len(result.stdout.splitlines()) == 3
+    assert "No space left on device" in result.stdout
+    assert "set TMPDIR to a folder with room" in result.stdout

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from crewlab.errors import ToldValueError
+
 
 @dataclass(frozen=True)
 class App:
@@ -38,9 +40,9 @@ class App:
         """
         file = Path(path).resolve()
         if not file.is_file():
-            raise ValueError(f"There is no app file {file.name!r} in {file.parent}.")
+            raise ToldValueError(f"There is no app file {file.name!r} in {file.parent}.")
         if file.suffix != ".py" or not file.stem.isidentifier():
-            raise ValueError(
+            raise ToldValueError(
                 f"{file.name!r} cannot be imported: name it like a Python module, e.g. my_app.py."
             )
         return cls(file.stem, file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,10 +10,13 @@ from typing import TYPE_CHECKING
 from crewlab.app import App
 from crewlab.deployment.launch import preload, warm
 from crewlab.deployment.plan import Environment, Inputs, Judge, StartMethod, make_plan
+from crewlab.errors import ToldOSError
 from crewlab.results.records import Event
 
 if TYPE_CHECKING:
     from crewlab.results.run import Run
+
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
 
 __all__ = ["Event", "preload", "scale", "warm"]
 
@@ -81,4 +85,14 @@ def scale(
     )
     from crewlab.deployment.supervisor import Supervisor
 
-    return Supervisor(plan, on_event).run()
+    try:
+        return Supervisor(plan, on_event).run()
+    except OSError as problem:
+        if problem.errno not in NO_ROOM:
+            raise
+        raise ToldOSError(
+            problem.errno,
+            f"The replicas' files cannot be written: {problem}.\n"
+            "Each replica has a disk of its own in the system's temporary folder.\n"
+            "Make room there, or set TMPDIR to a folder with room and restart the kernel.",
+        ) from None

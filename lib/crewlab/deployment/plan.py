@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from crewlab.app import App
 from crewlab.companies import default_requests
+from crewlab.errors import ToldTypeError, ToldValueError
 
 StartMethod = Literal["forkserver", "spawn", "fork"]
 Environment = Mapping[str, str | None]
@@ -67,7 +68,7 @@ class ReplicaPlan:
 
 def _whole_number(value: object, name: str, least: int, most: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise ValueError(
+        raise ToldValueError(
             f"{name}={value!r} cannot be deployed here.\n"
             f"One machine plays the whole cluster, so it must be a whole number"
             f" from {least} to {most}.\nChoose a number in that range."
@@ -77,7 +78,7 @@ def _whole_number(value: object, name: str, least: int, most: int) -> int:
 
 def _seconds(value: object, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 3600:
-        raise ValueError(f"{name}={value!r}: give seconds, more than 0 and at most 3600.")
+        raise ToldValueError(f"{name}={value!r}: give seconds, more than 0 and at most 3600.")
     return float(value)
 
 
@@ -96,14 +97,14 @@ def as_app(app: App | str | Path) -> App:
     """
     if isinstance(app, App):
         if not app.path.is_file():
-            raise ValueError(
+            raise ToldValueError(
                 f"The file of app {app.name!r} is gone.\n"
                 f"It is written by its %%app cell.\nRun that cell again."
             )
         return app
     if isinstance(app, str | Path):
         return App.from_file(app)
-    raise TypeError(
+    raise ToldTypeError(
         f"scale() needs an app, and {app!r:.80} is a {type(app).__name__}.\n"
         "An app is what a %%app cell binds, or the path of a .py file with run(inputs).\n"
         "Pass its name without quotes, for example scale(broken)."
@@ -114,7 +115,7 @@ def _as_requests(requests: int | Sequence[Inputs]) -> list[dict[str, Any]]:
     if isinstance(requests, int):
         return default_requests(_whole_number(requests, "requests", 1, MAX_REQUESTS))
     if isinstance(requests, (str, bytes, Mapping)) or not isinstance(requests, Sequence):
-        raise TypeError(
+        raise ToldTypeError(
             f"requests is a {type(requests).__name__}.\n"
             "It must be a number, or a list with the inputs of each request.\n"
             'For example requests=[{"company": "Aldermoor"}, {"company": "Brightwater"}].'
@@ -122,7 +123,7 @@ def _as_requests(requests: int | Sequence[Inputs]) -> list[dict[str, Any]]:
     _whole_number(len(requests), "the number of requests", 1, MAX_REQUESTS)
     for number, inputs in enumerate(requests):
         if not isinstance(inputs, Mapping):
-            raise TypeError(
+            raise ToldTypeError(
                 f"Request {number} is a {type(inputs).__name__}, not a dict: {inputs!r:.80}.\n"
                 "Each request is what one customer sends: the inputs of run().\n"
                 'Write it as {"company": ...}.'
@@ -130,7 +131,7 @@ def _as_requests(requests: int | Sequence[Inputs]) -> list[dict[str, Any]]:
         try:
             pickle.dumps(dict(inputs))
         except Exception as error:  # pickle raises whatever an object's own code raises
-            raise ValueError(
+            raise ToldValueError(
                 f"Request {number} cannot be sent to another process: {error}.\n"
                 "What crosses to a replica must be plain data.\n"
                 "Send ids, strings and numbers; open connections inside run()."
@@ -146,7 +147,7 @@ def _as_environments(
     else:
         each = list(env)
     if len(each) != replicas:
-        raise ValueError(
+        raise ToldValueError(
             f"env lists {len(each)} environments for {replicas} replicas.\n"
             "A list gives each replica its own.\nGive one mapping for all, or one a replica."
         )
@@ -155,7 +156,7 @@ def _as_environments(
             isinstance(key, str) and (value is None or isinstance(value, str))
             for key, value in mapping.items()
         ):
-            raise TypeError(
+            raise ToldTypeError(
                 "env must map names to strings.\nThe operating system knows nothing else.\n"
                 'For example env={"OPENAI_API_KEY": None} takes the variable away.'
             )
@@ -187,19 +188,19 @@ def make_plan(
         TypeError: something of a wrong type.
     """
     if start_method not in get_args(StartMethod):
-        raise ValueError(
+        raise ToldValueError(
             f"start_method={start_method!r} is unknown: use 'forkserver', 'spawn' or 'fork'."
         )
     available = multiprocessing.get_all_start_methods()
     if start_method not in available:
         if start_method == "fork":
-            raise ValueError(
+            raise ToldValueError(
                 "start_method='fork' does not exist on this operating system.\n"
                 "Only Linux and macOS can fork a process.\nUse start_method='spawn'."
             )
         start_method = "spawn"
     if memory_limit is not None and not memory_limit > 0:
-        raise ValueError(f"memory_limit={memory_limit!r}: give MiB, more than 0, or None.")
+        raise ToldValueError(f"memory_limit={memory_limit!r}: give MiB, more than 0, or None.")
     count = _whole_number(replicas, "replicas", 1, MAX_REPLICAS)
     return Plan(
         app=as_app(app),

@@ -8,16 +8,14 @@ import sys
 from typing import Any
 
 from crewlab import workspace
+from crewlab.errors import Told
 
 
-class CellRefused(Exception):
+class CellRefused(Told):
     """Ends a cell because of a learner's slip, with our message in place of a traceback.
 
     An ordinary error for every front end: "Run all" stops, nbclient and nbval report it.
     """
-
-    def _render_traceback_(self) -> list[str]:  # IPython shows these lines instead of its own
-        return str(self).splitlines()
 
 
 def show(text: str, rich: str | None = None, bundle: dict[str, Any] | None = None) -> None:

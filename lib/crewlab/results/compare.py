@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from crewlab.app import App
+from crewlab.errors import ToldTypeError
 from crewlab.results.run import ContractBroken, Run, Verdict
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def compare(
     from crewlab.deployment import scale
 
     if not isinstance(apps, Mapping) or not apps:
-        raise TypeError(
+        raise ToldTypeError(
             'compare() needs apps by name, for example {"broken": broken, "fixed": fixed}.'
         )
     runs = {

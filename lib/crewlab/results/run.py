@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from crewlab.errors import Told, ToldValueError
 from crewlab.results.records import KINDS, Kind, ReplicaRecord, RequestRecord
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 Amount = int | Literal["some", "none", "all"]
 
 
-class ContractBroken(AssertionError):
+class ContractBroken(Told, AssertionError):
     """A run did not show what its cell says must be seen."""
 
 
@@ -164,7 +165,9 @@ class Run:
             holds = any(replica.status == status for replica in self.replicas)
             (said if holds else missed).append(f"a replica is {status}")
         if not said and not missed:
-            raise ValueError("expect() was given nothing to expect: name an outcome or an error.")
+            raise ToldValueError(
+                "expect() was given nothing to expect: name an outcome or an error."
+            )
         if missed:
             raise ContractBroken(self._complaint(missed))
         return Verdict("As expected: " + "; ".join(said) + ".")
