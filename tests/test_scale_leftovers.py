@@ -200,9 +200,9 @@ def test_a_full_temporary_folder_is_said_in_three_lines(tmp_path: Path) -> None:
         f"    run = scale({str(app.path)!r}, replicas=1, requests=1)\n"
         "except ToldOSError as error: print(error)\n"
     )
+    mount = 'mount -t tmpfs -o size=128k none "$0" && exec "$@"'
     result = subprocess.run(
-        ["unshare", "-m", "sh", "-c", 'mount -t tmpfs -o size=128k none "$0" && exec "$@"', small]
-        + [sys.executable, "-c", script],
+        ["unshare", "-m", "sh", "-c", mount, small, sys.executable, "-c", script],
         env={**os.environ, "TMPDIR": str(small), "CREWLAB_PRELOAD": "off"},
         capture_output=True,
         text=True,

@@ -16,7 +16,7 @@ from crewlab.results.records import Event
 if TYPE_CHECKING:
     from crewlab.results.run import Run
 
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
+NO_ROOM = {errno.ENOSPC, errno.EROFS, errno.EACCES}
 
 __all__ = ["Event", "preload", "scale", "warm"]
 

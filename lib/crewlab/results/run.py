@@ -165,9 +165,7 @@ class Run:
             holds = any(replica.status == status for replica in self.replicas)
             (said if holds else missed).append(f"a replica is {status}")
         if not said and not missed:
-            raise ToldValueError(
-                "expect() was given nothing to expect: name an outcome or an error."
-            )
+            raise ToldValueError("expect() was given nothing: name an outcome or an error.")
         if missed:
             raise ContractBroken(self._complaint(missed))
         return Verdict("As expected: " + "; ".join(said) + ".")
