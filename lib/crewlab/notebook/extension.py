@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
+import time
 from dataclasses import dataclass, field
+from threading import Thread
 from typing import Any
 
 from crewlab import workspace
@@ -80,10 +83,19 @@ def _start_services(loaded: _Loaded) -> None:
 
 
 def _preload() -> None:
+    # Drawing needs matplotlib: half a second, best spent while the replicas warm up.
+    importing = Thread(target=_import_pictures, name="import pictures", daemon=True)
+    importing.start()
     try:
         importlib.import_module("crewlab.deployment").preload()
     except Exception as problem:  # slower, not impossible: the first run starts what it needs
         workspace.tell(f"Replicas cannot be warmed up, so the first run is slow: {problem}")
+
+
+def _import_pictures() -> None:
+    time.sleep(0.2)  # let the cell return first
+    with contextlib.suppress(ImportError):
+        importlib.import_module("crewlab.results.pictures")
 
 
 def _register(loaded: _Loaded) -> None:

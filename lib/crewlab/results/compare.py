@@ -13,6 +13,9 @@ from crewlab.results.run import ContractBroken, Run, Verdict
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+LEAST_REQUESTS = 4
+"""Two requests on one replica could, on a bad day, miss each other."""
+
 
 @dataclass
 class Comparison:
@@ -95,7 +98,7 @@ def compare(
     *,
     replicas: Sequence[int] = (1, 2, 4, 8),
     requests_per_replica: int = 2,
-    threads: int = 2,
+    threads: int = 4,
     **options: Any,
 ) -> Comparison:
     """Run several apps under the same load at several numbers of replicas.
@@ -104,7 +107,7 @@ def compare(
         apps: each app under the name it is to be shown with.
         replicas: the numbers of replicas.
         requests_per_replica: the load grows with the replicas, as it does where load makes
-            replicas start.
+            replicas start; no run has fewer than ``LEAST_REQUESTS``.
         threads: how many requests each replica works on at the same time.
         **options: everything else is passed on to ``scale``.
 
@@ -127,7 +130,7 @@ def compare(
                 app,
                 replicas=number,
                 threads=threads,
-                requests=number * requests_per_replica,
+                requests=max(number * requests_per_replica, LEAST_REQUESTS),
                 **options,
             )
             for number in replicas

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from crewlab.results.run import Run
 
 WIDTH = 9.0
+"""Inches."""
+CHARACTER = 0.095
+"""Inches a letter of an axis label takes at most, about."""
 MOST_LANES_WITH_SYMBOLS = 40
 
 
@@ -31,8 +34,10 @@ def draw_run(run: Run) -> Figure:
     """
     lanes = _lanes(run)
     height = min(max(1.6, 0.9 + 0.17 * len(lanes)), 8.0)
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    figure = Figure(figsize=(WIDTH, height))
     axes = figure.add_subplot()
+    longest = max(len(replica.name) for replica in run.replicas)
+    _set_margins(figure, left=0.25 + CHARACTER * longest, top=0.35)
     end = max((record.finished for record in run.requests), default=0.0) or 1.0
     for record in run.requests:
         lane = lanes.get((record.replica, record.thread))
@@ -57,8 +62,9 @@ def draw_run(run: Run) -> Figure:
 def draw_comparison(comparison: Comparison) -> Figure:
     """Draw the outcomes of each app at each number of replicas as stacked bars."""
     names = list(comparison.runs)
-    figure = Figure(figsize=(WIDTH, 2.8), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 2.8))
     panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    _set_margins(figure, left=0.6, top=0.65)
     total: dict[Kind, int] = dict.fromkeys(KINDS, 0)
     for panel, name in zip(panels, names, strict=True):
         for position, run in enumerate(comparison.runs[name].values()):
@@ -75,6 +81,18 @@ def draw_comparison(comparison: Comparison) -> Figure:
     panels[0].set_ylabel("requests")
     _legend(figure, total)
     return figure
+
+
+def _set_margins(figure: Figure, left: float, top: float) -> None:
+    """Leave room around the axes, in inches; a layout engine would draw everything twice."""
+    width, height = figure.get_size_inches()
+    figure.subplots_adjust(
+        left=left / width,
+        right=1 - 0.1 / width,
+        bottom=0.55 / height,
+        top=1 - top / height,
+        wspace=0.06,
+    )
 
 
 def _lanes(run: Run) -> dict[tuple[str | None, int | None], int]:
@@ -109,4 +127,4 @@ def _legend(figure: Figure, counts: Mapping[Kind, int]) -> None:
         for kind, number in counts.items()
         if number
     ]
-    figure.legend(handles=handles, loc="outside upper left", ncols=5, fontsize=9, frameon=False)
+    figure.legend(handles=handles, loc="upper left", ncols=5, fontsize=9, frameon=False)

@@ -12,5 +12,5 @@ COLOURS: dict[str, str] = {
     "timeout": "#999999",
     "lost": "#000000",
 }
-HATCHES: dict[str, str] = {"ok": "", "wrong": "//", "error": "xx", "timeout": "..", "lost": "**"}
+HATCHES: dict[str, str] = {"ok": "", "wrong": "//", "error": "xx", "timeout": "..", "lost": ""}
 SYMBOLS: dict[str, str] = {"ok": "✓", "wrong": "≠", "error": "✗", "timeout": "…", "lost": "†"}
