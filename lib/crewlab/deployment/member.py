@@ -61,8 +61,6 @@ class Member:
         self.state, self.killed_for, self._plan = "starting", None, plan
         self.has_hung_up = False
         self.started_at = time.monotonic()
-        for part in ("work", "tmp", "home"):
-            (plan.folder / part).mkdir(parents=True)
         self._handle, connection = launcher.start(plan)
         remember_process(self._handle.pid)
         with contextlib.suppress(psutil.Error):

@@ -8,7 +8,6 @@ needs them. Back-off times are a hundredth of Kubernetes': 0.1 s, doubled at eac
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 import shutil
 import tempfile
@@ -18,10 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from crewlab.deployment.container import make_container, make_image
 from crewlab.deployment.judge import NameJudge
 from crewlab.deployment.launch import Launcher, make_launcher
 from crewlab.deployment.member import Member, signal_name
-from crewlab.deployment.plan import Plan, ReplicaPlan
+from crewlab.deployment.plan import Plan
 from crewlab.deployment.scratch import scratch_folder
 from crewlab.deployment.tidy import shorten
 from crewlab.results.records import Event, Kind, RequestRecord
@@ -65,11 +65,15 @@ class Supervisor:
             OSError: no process could be started, or no temporary file written.
             Exception: whatever ``on_event`` raises.
         """
-        try:
-            shutil.copy(self._plan.app.path, self._image() / f"{self._plan.app.name}.py")
+        with contextlib.ExitStack() as stack:
+            stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
+            make_image(self._plan, self._folder)
+            master = make_container(self._plan, self._folder, "master", self._plan.env[0])
             self._launcher = make_launcher(
-                self._plan.start_method, self._replica_plan("master", 0), self._plan.startup_timeout
+                self._plan.start_method, master, self._plan.startup_timeout
             )
+            stack.callback(self._launcher.close)
+            stack.callback(self._take_down)
             self._began = time.monotonic()
             for member in self._members:
                 self._start(member)
@@ -81,8 +85,6 @@ class Supervisor:
             seconds = time.monotonic() - self._released
             for member in self._members:
                 self._note_final_status(member)
-        finally:
-            self._take_down()
         return Run(
             app=self._plan.app.name,
             replicas=[member.record for member in self._members],
@@ -95,45 +97,10 @@ class Supervisor:
 
     # --- replicas -----------------------------------------------------------------------------
 
-    def _image(self) -> Path:
-        """Give the folder that plays the container image: this run's copy of the app."""
-        folder = self._folder / "image"
-        folder.mkdir(exist_ok=True)
-        return folder
-
-    def _replica_plan(self, name: str, index: int) -> ReplicaPlan:
-        folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._folder))
-        if name == "master":
-            for part in ("work", "tmp", "home"):
-                (folder / part).mkdir()
-        env = {
-            **os.environ,
-            "HOME": str(folder / "home"),
-            "TMPDIR": str(folder / "tmp"),
-            "TEMP": str(folder / "tmp"),
-            "TMP": str(folder / "tmp"),
-            "PYTHONUNBUFFERED": "1",
-        }
-        env.pop("XDG_DATA_HOME", None)
-        for key, value in self._plan.env[index].items():
-            if value is None:
-                env.pop(key, None)
-            else:
-                env[key] = value
-        return ReplicaPlan(
-            name=name,
-            app_name=self._plan.app.name,
-            app_folder=(str(self._image()), str(self._plan.app.path.parent)),
-            folder=folder,
-            log=folder / "log.txt",
-            env=env,
-            threads=self._plan.threads,
-            read_only=self._plan.read_only,
-        )
-
     def _start(self, member: Member) -> None:
-        plan = self._replica_plan(member.record.name, member.index)
-        member.start(self._launcher, plan, self._inbox.put)
+        env = self._plan.env[member.index]
+        container = make_container(self._plan, self._folder, member.record.name, env)
+        member.start(self._launcher, container, self._inbox.put)
         member.record.status = "ContainerCreating"
 
     def _watch(self) -> None:
@@ -310,6 +277,3 @@ class Supervisor:
             member.kill("taken down")
         for member in self._members:
             member.clean_up()
-        if hasattr(self, "_launcher"):
-            self._launcher.close()
-        shutil.rmtree(self._folder, ignore_errors=True)

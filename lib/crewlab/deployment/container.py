@@ -1,0 +1,57 @@
+"""What plays a container: an image with the app in it, and for each start a disk of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from crewlab.deployment.plan import Environment, Plan, ReplicaPlan
+
+DISK = ("work", "tmp", "home")
+
+
+def make_image(plan: Plan, run_folder: Path) -> None:
+    """Copy the app into the run's folder, so that an edit meanwhile changes no running replica."""
+    _image(run_folder).mkdir()
+    shutil.copy(plan.app.path, _image(run_folder) / f"{plan.app.name}.py")
+
+
+def make_container(plan: Plan, run_folder: Path, name: str, env: Environment) -> ReplicaPlan:
+    """Make the disk of one start of one replica.
+
+    Args:
+        plan: the deployment.
+        run_folder: the run's temporary folder, with the image in it.
+        name: the replica's name.
+        env: what its environment differs in from this process's; None takes a variable away.
+
+    Returns:
+        What the replica needs to know.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=run_folder))
+    for part in DISK:
+        (folder / part).mkdir()
+    places = {"HOME": folder / "home"} | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder / "tmp")
+    variables: dict[str, str | None] = {
+        **os.environ,
+        **{variable: str(place) for variable, place in places.items()},
+        "XDG_DATA_HOME": None,
+        "PYTHONUNBUFFERED": "1",
+        **env,
+    }
+    return ReplicaPlan(
+        name=name,
+        app_name=plan.app.name,
+        app_folder=(str(_image(run_folder)), str(plan.app.path.parent)),
+        folder=folder,
+        log=folder / "log.txt",
+        env={variable: value for variable, value in variables.items() if value is not None},
+        threads=plan.threads,
+        read_only=plan.read_only,
+    )
+
+
+def _image(run_folder: Path) -> Path:
+    return run_folder / "image"
