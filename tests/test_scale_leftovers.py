@@ -22,8 +22,11 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals are POS
 MARK = "CREWLAB_TEST_MARK"
 SLOW = "import time\ndef run(inputs):\n    time.sleep(60)\n    return inputs['company']\n"
 SCRIPT = """
+import signal
 import sys
 from crewlab import scale
+# A shell's background job, as a CI's may be, hands an ignored SIGINT on.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 print("script runs", flush=True)
 
 def tell(event):

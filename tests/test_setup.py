@@ -64,7 +64,12 @@ def copy_course(to: Path) -> Path:
 
 def make(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     # A make above this test run hands its own settings down; those are not for this one.
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+    # Nor is the Python that somebody chose for it.
+    inherited = {
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith(("MAKE", "MFLAGS")) and k != "PYTHON"
+    }
     # Nothing that is run here would gain the time that compiling takes.
     inherited["UV_COMPILE_BYTECODE"] = "0"
     return subprocess.run(
