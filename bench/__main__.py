@@ -15,6 +15,7 @@ from pathlib import Path
 from bench import engines, model_endpoint
 from crewlab import scale, services
 from crewlab.deployment import warm
+from crewlab.deployment.container import NOBODY
 from crewlab.results.text import table
 
 IDLE_APP = Path(__file__).with_name("idle_app.py")
@@ -27,6 +28,7 @@ def main() -> None:
     arguments = parser.parse_args()
     local = services.start()
     os.environ.update(local.environment)
+    os.environ["SSL_CERT_FILE"] = str(NOBODY)  # replicas have it; the other engines' workers too
     warm()
     print(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores, {arguments.rounds} rounds\n")
     compare_engines(arguments.rounds, arguments.only)

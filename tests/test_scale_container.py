@@ -171,3 +171,38 @@ def test_a_judge_of_ones_own_decides_what_is_right(tmp_path: Path) -> None:
         write_app(tmp_path, ECHO), replicas=1, requests=4, judge=lambda inputs, answer: False
     )
     assert run.wrong == 4
+
+
+AUTHORITIES = """
+    import ssl
+
+    def run(inputs):
+        trusted = ssl.create_default_context().get_ca_certs()
+        return " ".join(name for one in trusted for ((_, name),) in one["subject"][-1:])
+"""
+
+
+@pytest.mark.parametrize("start_method", START_METHODS)
+def test_a_replica_whose_model_is_on_this_machine_reads_one_certificate_only(
+    tmp_path: Path, start_method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))  # the system's folder of authorities
+    app = write_app(tmp_path, AUTHORITIES)
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    run = scale(app, replicas=1, threads=1, requests=1, start_method=start_method)
+    assert run.requests[0].answer == "crewlab trusts nobody", run
+
+
+def test_a_model_elsewhere_is_trusted_as_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    app = write_app(
+        tmp_path, "import os\ndef run(inputs): return os.environ.get('SSL_CERT_FILE', 'none')"
+    )
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://models.example.com/v1")
+    assert scale(app, replicas=1, threads=1, requests=1).requests[0].answer == "none"
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    mine = scale(app, replicas=1, threads=1, requests=1, env={"SSL_CERT_FILE": "mine.pem"})
+    assert mine.requests[0].answer == "mine.pem"
