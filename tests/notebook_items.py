@@ -2,7 +2,8 @@
 
 Beyond nbval: a kernel of its own home and temp folder; updates of a shown picture or table
 arrive where they were first shown, as in a front end; live widgets are no output, as in the
-built notebooks; a cell tagged raises-exception has to raise; the kernel may end in peace.
+built notebooks; a cell tagged raises-exception has to raise; the kernel may end in peace; and
+afterwards nothing is left of it, and it has turned to no other machine.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import pytest
 from nbval.plugin import IPyNbCell, IPyNbFile
 
 from crewlab.building.execution import without_widget_views
-from crewlab.building.kernel import CELL_SECONDS, private_environment
+from crewlab.building.kernel import CELL_SECONDS
+from tests.watch import Watch
 
 __all__ = ["CELL_SECONDS", "NotebookFile"]
 
@@ -33,6 +35,7 @@ class NotebookFile(IPyNbFile):
         self.compare_outputs = strict
         self.shown: dict[str, list[tuple[list[Any], int]]] = {}
         self.rooms: Path | None = None
+        self.watch: Watch | None = None
         self.running: NotebookCell | None = None
         self.clear_before_next = False
 
@@ -41,25 +44,32 @@ class NotebookFile(IPyNbFile):
             yield NotebookCell.from_parent(
                 self, name=item.name, cell_num=item.cell_num, cell=item.cell, options=item.options
             )
+        yield LeavesNothing.from_parent(self, name="leaves nothing behind")
+        yield AsksNobodyElse.from_parent(self, name="turns to no other machine")
 
     def setup(self) -> None:
         self.rooms = Path(tempfile.mkdtemp(prefix="crewlab-nbval-"))
         before = dict(os.environ)
+        self.watch = Watch(self.path, self.rooms)
         # nbval gives the kernel the environment this process has at that moment.
-        _become(private_environment(self.rooms))
+        _become(self.watch.environment)
         try:
             super().setup()
         finally:
             _become(before)
 
     def teardown(self) -> None:
+        self.end_kernel()
+        if self.rooms is not None:
+            shutil.rmtree(self.rooms, ignore_errors=True)
+
+    def end_kernel(self) -> None:
+        """Close the notebook as a reader would."""
         # nbval kills the kernel at once. A reader's JupyterLab asks it to shut down first, and
         # only then do its replicas and services end the way they do for a reader.
         if self.kernel is not None and self.kernel.is_alive():
             self.kernel.km.shutdown_kernel(now=False)
             self.kernel.kc.stop_channels()
-        if self.rooms is not None:
-            shutil.rmtree(self.rooms, ignore_errors=True)
 
     def get_kernel_message(self, timeout: float | None = None, stream: str = "iopub") -> Any:
         """Read the next message, doing to earlier outputs what a front end does."""
@@ -109,6 +119,25 @@ class NotebookCell(IPyNbCell):
                 without_widget_views(test), without_widget_views(ref), skip_compare
             )
         )
+
+
+class _AfterTheRun(pytest.Item):
+    """What must be true once a notebook's cells have run and it was closed."""
+
+    def runtest(self) -> None:
+        self.parent.end_kernel()
+        self.prove(self.parent.watch)
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        return self.path, 0, f"{self.path.name}: {self.name}"
+
+
+class LeavesNothing(_AfterTheRun):
+    prove = staticmethod(Watch.assert_nothing_is_left)
+
+
+class AsksNobodyElse(_AfterTheRun):
+    prove = staticmethod(Watch.assert_no_other_machine_was_asked)
 
 
 def _become(environment: dict[str, str]) -> None:

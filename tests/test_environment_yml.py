@@ -6,7 +6,7 @@ is done here, with the newest pip, as conda-forge has it.
 
 By default pip only reports what it would install (`--dry-run`): it reads the file, resolves it
 from nothing and builds the course's metadata, but leaves out a gigabyte of unpacking. The course
-itself is then installed. With CREWLAB_TEST_CONDA=whole everything is installed.
+itself is then installed. With CREWLAB_TEST=whole everything is installed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from packaging.utils import canonicalize_name
 
 from tests.test_setup import ROOT, load_script, packages_can_be_fetched, set_up
 
-WHOLE = os.environ.get("CREWLAB_TEST_CONDA") == "whole"
+WHOLE = os.environ.get("CREWLAB_TEST") == "whole"
 # Part of an environment of its own: not asked for by any lock.
 PART_OF_PYTHON = {"pip", "setuptools", "wheel"}
 

@@ -15,7 +15,11 @@ from tests.courses import ROOT, code, make_course
 
 TEXT = "# A\n\n" + "\n".join(
     [
-        code('print("the same")'),
+        # The watch must see something; connecting a datagram socket sends nothing.
+        code(
+            'import socket\n\nsocket.socket(type=socket.SOCK_DGRAM).connect(("127.0.0.1", 9))\n'
+            'print("the same")'
+        ),
         code('import time\n\nprint(f"~~~ varies\\n{time.time()}\\n~~~\\nnever")'),
         code('raise ValueError("a lesson")', "raises-exception"),
     ]
@@ -47,7 +51,7 @@ def run_pytest(project: Project, *options: str) -> subprocess.CompletedProcess[s
 
 def test_a_fresh_build_passes_also_over_two_workers(built: Project) -> None:
     done = run_pytest(built, "-n", "2")
-    assert "6 passed" in done.stdout, done.stdout
+    assert "10 passed" in done.stdout, done.stdout
 
 
 def test_a_changed_output_fails_in_the_solved_edition_only(built: Project, tmp_path: Path) -> None:
@@ -60,7 +64,13 @@ def test_a_changed_output_fails_in_the_solved_edition_only(built: Project, tmp_p
         same, varying, raising = (cell for cell in notebook.cells if cell.cell_type == "code")
         stored = nbformat.v4.new_output("stream", name="stdout", text="something else\n")
         same.outputs, same.execution_count = [stored], 1
-        raising.source = "print('nothing is raised')"
+        raising.source = (
+            "import contextlib, pathlib, tempfile\n"
+            "pathlib.Path(tempfile.gettempdir(), 'left').touch()\n"
+            "with contextlib.suppress(OSError):\n"
+            "    socket.socket(type=socket.SOCK_DGRAM).connect(('192.0.2.1', 9))\n"  # RFC 5737
+            "print('nothing is raised')"
+        )
         if folder == "solutions":
             varying.outputs[0].text = varying.outputs[0].text.replace(
                 "~~~ varies\n", "~~~ varies\n9"
@@ -71,14 +81,19 @@ def test_a_changed_output_fails_in_the_solved_edition_only(built: Project, tmp_p
     done = run_pytest(Project(tmp_path / "course"))
 
     failed = {
-        line.split(" ")[1] + line.split(" ")[2]
+        line.removeprefix("FAILED ").split(" - ")[0]
         for line in done.stdout.splitlines()
         if line.startswith("FAILED")
     }
     assert failed == {
-        "notebooks/00_a.ipynb::Cell2",
-        "solutions/00_a.ipynb::Cell0",
-        "solutions/00_a.ipynb::Cell1",
-        "solutions/00_a.ipynb::Cell2",
+        "notebooks/00_a.ipynb::Cell 2",
+        "solutions/00_a.ipynb::Cell 0",
+        "solutions/00_a.ipynb::Cell 1",
+        "solutions/00_a.ipynb::Cell 2",
+        *(
+            f"{folder}/00_a.ipynb::{proof}"
+            for folder in ("notebooks", "solutions")
+            for proof in ("leaves nothing behind", "turns to no other machine")
+        ),
     }, done.stdout
     assert "it raised nothing" in done.stdout
