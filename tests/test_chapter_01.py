@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from crewlab import ContractBroken, scale
 from crewlab.exercises.check import evaluate
 from tests.chapter_apps import ChapterApps
-from tests.services_tools import running_services
 
+CHAPTER = "01"
 LOAD = {"threads": 6, "requests": 24}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _services() -> Iterator[None]:
-    with running_services():
-        yield
-
-
-@pytest.fixture
-def apps(tmp_path: Path) -> ChapterApps:
-    return ChapterApps("01", tmp_path)
 
 
 @pytest.mark.parametrize("replicas", [1, 2, 4, 8])
