@@ -147,6 +147,19 @@ def test_compare_runs_each_app_at_each_number_of_replicas(tmp_path: Path) -> Non
         compare([apps["a"]])  # type: ignore[arg-type]
 
 
+def test_compare_can_give_each_replica_an_environment_of_its_own(tmp_path: Path) -> None:
+    needs_key = "import os\ndef run(inputs): return inputs['company'] + os.environ['A_KEY']"
+    with_key, without = {"A_KEY": ""}, {"A_KEY": None}
+    comparison = compare(
+        {"a": write_app(tmp_path, needs_key)},
+        replicas=[1, 2],
+        threads=1,
+        env=lambda number: [with_key] * (number - 1) + [without],
+    )
+    by_number = comparison.runs["a"]
+    assert [by_number[number].ok > 0 for number in (1, 2)] == [False, True]
+
+
 def test_a_diff_leaves_out_lines_that_only_moved_sideways(tmp_path: Path) -> None:
     before = write_app(tmp_path, "x = 1\ny = 2\nz = 3", "before")
     after = write_app(tmp_path, "def f():\n    x = 1\n    y = 2\nz = 4", "after")

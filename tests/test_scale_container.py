@@ -57,6 +57,14 @@ def test_each_replica_has_a_disk_of_its_own_that_is_gone_afterwards(
     assert first["name"] == "app"
 
 
+@pytest.mark.parametrize("start_method", START_METHODS)
+def test_each_replica_has_the_files_it_is_given(tmp_path: Path, start_method: str) -> None:
+    source = "from pathlib import Path\nTEXT = Path('conf/a.txt').read_text(encoding='utf-8')\n"
+    app = write_app(tmp_path, source + "def run(inputs): return inputs['company'] + TEXT")
+    run = scale(app, replicas=2, requests=2, files={"conf/a.txt": " é"}, start_method=start_method)
+    assert [record.answer for record in run.requests] == ["Aldermoor é", "Brightwater é"]
+
+
 @POSIX
 def test_only_a_preloading_master_imports_the_app_for_all_replicas(tmp_path: Path) -> None:
     apart = deploy_report(tmp_path)

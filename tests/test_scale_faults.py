@@ -87,6 +87,37 @@ def test_a_replica_that_ends_at_every_start_is_in_crash_loop_back_off(tmp_path: 
     assert run.errors == {"ended at start-up with exit code 9": 1}
 
 
+def test_a_replica_that_is_being_started_again_when_the_run_ends_is_in_crash_loop_back_off(
+    tmp_path: Path,
+) -> None:
+    source = """
+        import os, time
+        from pathlib import Path
+        once, twice = Path(os.environ["MARKS"], "once"), Path(os.environ["MARKS"], "twice")
+        def run(inputs):
+            while not twice.exists():
+                time.sleep(0.01)
+            return inputs["company"]
+        if os.environ.get("BROKEN"):
+            if not once.exists():
+                once.touch()
+                os._exit(3)
+            twice.touch()
+            time.sleep(60)
+    """
+    env = {"MARKS": str(tmp_path)}
+    run = scale(
+        write_app(tmp_path, source),
+        replicas=2,
+        threads=1,
+        requests=1,
+        restarts=5,
+        env=[env, env | {"BROKEN": "yes"}],
+    )
+    run.expect(ok="all")
+    assert (run.replicas[1].status, run.replicas[1].ready) == ("CrashLoopBackOff", False)
+
+
 def test_a_replica_above_its_memory_limit_is_killed_by_the_supervisor(tmp_path: Path) -> None:
     fate = "hoard = bytearray(400 * 2**20); time.sleep(30)"
     run = deploy_unlucky(tmp_path, fate, memory_limit=500)

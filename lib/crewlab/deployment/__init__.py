@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from crewlab.app import App
 from crewlab.deployment.launch import preload, warm
-from crewlab.deployment.plan import Environment, Inputs, Judge, StartMethod, make_plan
+from crewlab.deployment.plan import Environment, Files, Inputs, Judge, StartMethod, make_plan
 from crewlab.errors import ToldOSError
 from crewlab.results.records import Event
 
@@ -29,6 +29,7 @@ def scale(
     requests: int | Sequence[Inputs] = 16,
     start_method: StartMethod = "forkserver",
     env: Environment | Sequence[Environment] | None = None,
+    files: Files | None = None,
     memory_limit: float | None = None,
     timeout: float = 30.0,
     startup_timeout: float = 60.0,
@@ -51,6 +52,7 @@ def scale(
         start_method: "forkserver" (CrewAI imported beforehand), "spawn" (nothing shared, some 6 s
             a replica), or "fork": a preloading master imports the app, then forks the replicas.
         env: changes to the environment; None takes a variable away. A list: one a replica.
+        files: texts by relative path, in the working directory of each replica from its start.
         memory_limit: MiB of resident memory above which a replica is killed (OOMKilled, 137).
         timeout: seconds from the release after which a request without answer is a timeout.
         startup_timeout: seconds a replica may take until it is ready; it is killed after that.
@@ -76,6 +78,7 @@ def scale(
         requests=requests,
         start_method=start_method,
         env=env,
+        files=files,
         memory_limit=memory_limit,
         timeout=timeout,
         startup_timeout=startup_timeout,

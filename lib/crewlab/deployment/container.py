@@ -41,6 +41,10 @@ def make_container(plan: Plan, run_folder: Path, name: str, env: Environment) ->
     folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=run_folder))
     for part in DISK:
         (folder / part).mkdir()
+    for file, text in plan.files.items():
+        path = folder / "work" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", newline="\n")
     places = {"HOME": folder / "home"} | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder / "tmp")
     variables: dict[str, str | None] = {
         **os.environ,

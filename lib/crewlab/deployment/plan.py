@@ -6,7 +6,7 @@ import multiprocessing
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 
 from crewlab.app import App
@@ -15,6 +15,7 @@ from crewlab.errors import ToldTypeError, ToldValueError
 
 StartMethod = Literal["forkserver", "spawn", "fork"]
 Environment = Mapping[str, str | None]
+Files = Mapping[str, str]
 Inputs = Mapping[str, Any]
 Judge = Callable[[Inputs, str], bool]
 
@@ -33,6 +34,7 @@ class Plan:
     requests: list[dict[str, Any]]
     start_method: StartMethod
     env: Sequence[Environment]
+    files: Files
     memory_limit: float | None
     timeout: float
     startup_timeout: float
@@ -163,6 +165,27 @@ def _as_environments(
     return each
 
 
+def _as_files(files: Files | None) -> dict[str, str]:
+    if files is None:
+        return {}
+    if not isinstance(files, Mapping) or not all(
+        isinstance(name, str) and isinstance(text, str) for name, text in files.items()
+    ):
+        raise ToldTypeError(
+            "files must map relative paths to texts.\n"
+            "They are written into the working directory of each replica.\n"
+            'For example files={".env": "REGION=EU"}.'
+        )
+    for name in files:
+        path = PurePosixPath(name)
+        if not path.parts or path.is_absolute() or ".." in path.parts or {*"\\:"} & {*name}:
+            raise ToldValueError(
+                f"files: {name!r} would not be inside the working directory of a replica.\n"
+                "Give a relative path with forward slashes and without '..', such as 'data/a.txt'."
+            )
+    return dict(files)
+
+
 def make_plan(
     app: App | str | Path,
     *,
@@ -171,6 +194,7 @@ def make_plan(
     requests: int | Sequence[Inputs],
     start_method: StartMethod,
     env: Environment | Sequence[Environment] | None,
+    files: Files | None,
     memory_limit: float | None,
     timeout: float,
     startup_timeout: float,
@@ -209,6 +233,7 @@ def make_plan(
         requests=_as_requests(requests),
         start_method=start_method,
         env=_as_environments(env, count),
+        files=_as_files(files),
         memory_limit=memory_limit,
         timeout=_seconds(timeout, "timeout"),
         startup_timeout=_seconds(startup_timeout, "startup_timeout"),

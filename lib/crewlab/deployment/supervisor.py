@@ -159,7 +159,7 @@ class Supervisor:
     def _note_final_status(self, member: Member) -> None:
         if member.state == "ready":
             member.record.status, member.record.ready = "Running", True
-        elif member.state == "backing-off":
+        elif member.state in ("backing-off", "starting"):  # it is being tried once more
             member.record.status = "CrashLoopBackOff"
 
     # --- requests -----------------------------------------------------------------------------

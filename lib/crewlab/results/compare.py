@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ from crewlab.results.run import ContractBroken, Run, Verdict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from crewlab.deployment.plan import Environment
 
 LEAST_REQUESTS = 4
 """Two requests on one replica could, on a bad day, miss each other."""
@@ -99,6 +101,7 @@ def compare(
     replicas: Sequence[int] = (1, 2, 4, 8),
     requests_per_replica: int = 2,
     threads: int = 4,
+    env: Environment | Callable[[int], Sequence[Environment]] | None = None,
     **options: Any,
 ) -> Comparison:
     """Run several apps under the same load at several numbers of replicas.
@@ -109,6 +112,8 @@ def compare(
         requests_per_replica: the load grows with the replicas, as it does where load makes
             replicas start; no run has fewer than ``LEAST_REQUESTS``.
         threads: how many requests each replica works on at the same time.
+        env: changes to the environment, or a function that gives those of each replica from the
+            number of replicas.
         **options: everything else is passed on to ``scale``.
 
     Returns:
@@ -131,6 +136,7 @@ def compare(
                 replicas=number,
                 threads=threads,
                 requests=max(number * requests_per_replica, LEAST_REQUESTS),
+                env=env(number) if callable(env) else env,
                 **options,
             )
             for number in replicas
