@@ -80,6 +80,23 @@ def test_the_fork_server_has_crewai_imported_and_spawn_has_not(tmp_path: Path) -
     assert not any(report["crewai"] for report in deploy_report(tmp_path, start_method="spawn"))
 
 
+@POSIX
+def test_the_fork_server_has_built_what_first_kickoffs_build_without_a_lock(tmp_path: Path) -> None:
+    app = write_app(
+        tmp_path,
+        """
+        def run(inputs):
+            from crewai.agents.agent_executor import AgentExecutor
+            from openai.types.chat import ChatCompletion
+
+            built = "_flow_definition" in AgentExecutor.__dict__
+            return f"{inputs['company']} {built} {ChatCompletion.__pydantic_complete__}"
+        """,
+    )
+    run = scale(app, replicas=1, threads=1, requests=1)
+    assert (run.requests[0].answer or "").endswith(" True True")
+
+
 @pytest.mark.parametrize("start_method", START_METHODS)
 def test_the_environment_is_todays_with_the_changes_asked_for(
     tmp_path: Path, start_method: str, monkeypatch: pytest.MonkeyPatch

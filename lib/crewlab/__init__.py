@@ -16,6 +16,7 @@ _ROOMS: dict[str, str] = {
     "COMPANIES": "crewlab.companies",
     "Comparison": "crewlab.results.compare",
     "ContractBroken": "crewlab.results.run",
+    "Eviction": "crewlab.deployment.evictions",
     "Run": "crewlab.results.run",
     "check": "crewlab.exercises.check",
     "compare": "crewlab.results.compare",

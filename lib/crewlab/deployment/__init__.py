@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crewlab.app import App
+from crewlab.deployment.evictions import Eviction
 from crewlab.deployment.launch import preload, warm
 from crewlab.deployment.plan import Environment, Files, Inputs, Judge, StartMethod, make_plan
 from crewlab.errors import ToldOSError
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 NO_ROOM = {errno.ENOSPC, errno.EROFS, errno.EACCES}
 
-__all__ = ["Event", "preload", "scale", "warm"]
+__all__ = ["Event", "Eviction", "preload", "scale", "warm"]
 
 
 def scale(
@@ -36,6 +37,10 @@ def scale(
     restarts: int = 0,
     read_only: bool = False,
     judge: Judge | None = None,
+    redeliver: int = 0,
+    recycle_after: int | None = None,
+    evict: Sequence[Eviction] = (),
+    drain: bool = False,
     on_event: Callable[[Event], None] | None = None,
 ) -> Run:
     """Deploy an app on several replicas of this machine and send it requests, all at once.
@@ -61,6 +66,13 @@ def scale(
             What breaks at import shows with ``start_method="spawn"`` only.
         judge: tells from a request's inputs and the answer whether it is right. By default an
             answer must carry the name that only this request has, and nobody else's.
+        redeliver: how often a request whose replica ended is given to another one, as a queue does
+            that is acknowledged after the work; 0: it is lost.
+        recycle_after: how many requests a replica takes before a fresh one takes its place. It
+            answers what it has first.
+        evict: replicas that are told to end while they work, each replaced by a fresh one.
+        drain: let a replica that gets SIGTERM finish what it works on, as servers do; otherwise it
+            ends as any Python process does, at once. POSIX only.
         on_event: called while it runs, for a display.
 
     Returns:
@@ -85,6 +97,10 @@ def scale(
         restarts=restarts,
         read_only=read_only,
         judge=judge,
+        redeliver=redeliver,
+        recycle_after=recycle_after,
+        evict=evict,
+        drain=drain,
     )
     from crewlab.deployment.supervisor import Supervisor
 

@@ -64,6 +64,7 @@ def make_container(plan: Plan, run_folder: Path, name: str, env: Environment) ->
         env={variable: value for variable, value in variables.items() if value is not None},
         threads=plan.threads,
         read_only=plan.read_only,
+        drain=plan.drain,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import shutil
 import signal
@@ -18,9 +19,10 @@ import psutil
 from crewlab.deployment.launch import Handle, Launcher, kill_group
 from crewlab.deployment.plan import ReplicaPlan
 from crewlab.deployment.scratch import forget_process, remember_process
-from crewlab.results.records import ReplicaRecord
+from crewlab.results.records import ReplicaRecord, Sample
 
 LOG_TAIL = 64 * 1024
+BETWEEN_SAMPLES = 0.1  # s
 MIB = 1024 * 1024
 
 Post = Callable[[tuple[Any, ...]], None]
@@ -31,10 +33,13 @@ class Member:
 
     Attributes:
         record: what the run will say of it.
-        state: "starting", "ready", "backing-off" or "down".
+        state: "starting", "ready", "terminating", "backing-off" or "down".
         in_flight: numbers of the requests it has and has not answered.
+        given: how many requests it was given since its start.
+        taken: how many of these a thread of it has begun to work on.
         has_hung_up: everything its process ever said has been read.
         restart_at: when its back-off ends (``time.monotonic``), while "backing-off".
+        kill_at: when its grace period ends, while "terminating".
     """
 
     def __init__(self, name: str, index: int, threads: int) -> None:
@@ -43,10 +48,12 @@ class Member:
         self.threads = threads
         self.state = "down"
         self.in_flight: set[int] = set()
+        self.given = self.taken = 0
         self.has_hung_up = False
-        self.restart_at = 0.0
+        self.restart_at = self.kill_at = 0.0
         self.started_at = 0.0
         self.generation = 0
+        self._sample_at = 0.0
         self.killed_for: str | None = None
         self._handle: Handle | None = None
         self._outbox: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
@@ -60,6 +67,7 @@ class Member:
         self.generation += 1
         self.state, self.killed_for, self._plan = "starting", None, plan
         self.has_hung_up = False
+        self.given = self.taken = 0
         self.started_at = time.monotonic()
         self._handle, connection = launcher.start(plan)
         remember_process(self._handle.pid)
@@ -84,6 +92,7 @@ class Member:
     def give(self, number: int, inputs: dict[str, Any]) -> None:
         """Send it a request."""
         self.in_flight.add(number)
+        self.given += 1
         self._outbox.put(("request", number, inputs))
 
     def exit_code(self) -> int | None:
@@ -101,6 +110,26 @@ class Member:
             return float(memory)
         return 0.0
 
+    def sample(self, seconds: float) -> None:
+        """Remember what its process holds, unless that was done a moment ago.
+
+        Args:
+            seconds: since the release of all requests.
+        """
+        if self._process is None or time.monotonic() < self._sample_at:
+            return
+        self._sample_at = time.monotonic() + BETWEEN_SAMPLES
+        with contextlib.suppress(psutil.Error), self._process.oneshot():
+            self.record.samples.append(
+                Sample(
+                    seconds=seconds,
+                    memory=self._process.memory_info().rss / MIB,
+                    files=self._process.num_fds() if hasattr(self._process, "num_fds") else 0,
+                    threads=self._process.num_threads(),
+                    start=self.generation,
+                )
+            )
+
     def kill(self, reason: str) -> None:
         """Kill its process group with SIGKILL."""
         self.killed_for = self.killed_for or reason
@@ -110,6 +139,20 @@ class Member:
     def ask_to_stop(self) -> None:
         """Tell it to end; a healthy replica does so at once."""
         self._outbox.put(("stop",))
+
+    def terminate(self, grace: float) -> None:
+        """Send it SIGTERM, and nothing more to do; without a grace period kill it.
+
+        Args:
+            grace: seconds it may take.
+        """
+        self.state = "terminating"
+        self.kill_at = time.monotonic() + grace
+        if grace <= 0:
+            self.kill("evicted")
+        elif self._handle is not None:
+            with contextlib.suppress(OSError):
+                os.kill(self._handle.pid, signal.SIGTERM)
 
     def clean_up(self) -> None:
         """After its process has ended or was killed: free the process, keep its log."""

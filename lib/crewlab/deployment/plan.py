@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any, Literal, get_args
 
 from crewlab.app import App
 from crewlab.companies import default_requests
+from crewlab.deployment.evictions import Eviction, as_evictions
 from crewlab.errors import ToldTypeError, ToldValueError
 
 StartMethod = Literal["forkserver", "spawn", "fork"]
@@ -41,6 +43,10 @@ class Plan:
     restarts: int
     read_only: bool
     judge: Judge | None
+    redeliver: int
+    recycle_after: int | None
+    evictions: tuple[Eviction, ...]
+    drain: bool
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,7 @@ class ReplicaPlan:
         env: the whole environment of the process.
         threads: how many requests are worked on at the same time.
         read_only: refuse writes outside ``folder/tmp``.
+        drain: on SIGTERM, finish what is being worked on before ending.
     """
 
     name: str
@@ -66,6 +73,7 @@ class ReplicaPlan:
     env: dict[str, str]
     threads: int
     read_only: bool
+    drain: bool
 
 
 def _whole_number(value: object, name: str, least: int, most: int) -> int:
@@ -201,6 +209,10 @@ def make_plan(
     restarts: int,
     read_only: bool,
     judge: Judge | None,
+    redeliver: int,
+    recycle_after: int | None,
+    evict: Sequence[Eviction],
+    drain: bool,
 ) -> Plan:
     """Check what ``scale`` was given.
 
@@ -225,7 +237,14 @@ def make_plan(
         start_method = "spawn"
     if memory_limit is not None and not memory_limit > 0:
         raise ToldValueError(f"memory_limit={memory_limit!r}: give MiB, more than 0, or None.")
+    if drain and os.name == "nt":
+        raise ToldValueError(
+            "drain=True needs SIGTERM, which Windows does not have.\n"
+            "A process there is ended without being asked.\nUse drain=False, or Linux or macOS."
+        )
     count = _whole_number(replicas, "replicas", 1, MAX_REPLICAS)
+    if recycle_after is not None:
+        recycle_after = _whole_number(recycle_after, "recycle_after", 1, MAX_REQUESTS)
     return Plan(
         app=as_app(app),
         replicas=count,
@@ -240,4 +259,8 @@ def make_plan(
         restarts=_whole_number(restarts, "restarts", 0, 20),
         read_only=read_only,
         judge=judge,
+        redeliver=_whole_number(redeliver, "redeliver", 0, 20),
+        recycle_after=recycle_after,
+        evictions=as_evictions(evict, count),
+        drain=drain,
     )

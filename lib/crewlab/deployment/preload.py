@@ -60,7 +60,32 @@ def import_all() -> None:
             except ImportError:
                 continue
     del sys.modules["rfc3987_syntax"]
+    _complete()
     # Objects made so far are shared by every replica. Keep the collector from writing to their
     # pages, or each replica would soon own a copy of all of them.
     gc.freeze()
     gc.enable()
+
+
+def _complete() -> None:
+    """Build here what first kickoffs build otherwise, each on its own thread and without a lock.
+
+    Seen with crewai 1.15.30 where six first kickoffs met in one process that switched threads every
+    2 microseconds: 26 of 900 failed ("dictionary changed size during iteration", "Pydantic models
+    should inherit from BaseModel"). They build the executor's flow definition, and the pydantic
+    models whose building was put off until they are used.
+    """
+    try:
+        from crewai.agents.agent_executor import AgentExecutor
+        from pydantic import BaseModel
+    except ImportError:
+        return
+    AgentExecutor.flow_definition()
+    waiting = [BaseModel]
+    while waiting:
+        subclasses = waiting.pop().__subclasses__()
+        waiting += subclasses
+        for model in subclasses:
+            put_off = not model.__dict__.get("__pydantic_complete__", False)
+            if put_off and model.__module__.startswith(("crewai.", "openai.types.chat")):
+                model.model_rebuild(raise_errors=False)

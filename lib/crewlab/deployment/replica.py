@@ -20,7 +20,8 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Callable
-from multiprocessing.connection import Connection
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from crewlab.deployment.plan import ReplicaPlan
@@ -30,6 +31,7 @@ Run = Callable[[dict[str, Any]], object]
 MAX_ERROR = 4_000
 MAX_TRACEBACK = 20_000
 MAX_ANSWER = 1_000_000
+LAST_WORD = 0.05  # s that a request may take which was sent before the supervisor sent SIGTERM
 
 
 def main(connection: Connection, plan: ReplicaPlan, run: Run | None = None) -> None:
@@ -42,18 +44,28 @@ def main(connection: Connection, plan: ReplicaPlan, run: Run | None = None) -> N
     """
     enter_container(plan)
     send = _Sender(connection)
+    told_to_end = _note_sigterm() if plan.drain else None
     try:
         run = run or load_app(plan)
     except BaseException as error:
         report_failure(send, error)
         leave(1)
-    tasks: queue.SimpleQueue[tuple[int, dict[str, Any]]] = queue.SimpleQueue()
+    tasks: queue.Queue[tuple[int, dict[str, Any]]] = queue.Queue()
     for number in range(plan.threads):
         threading.Thread(
             target=_work, args=(run, tasks, send, number), name=f"worker-{number}", daemon=True
         ).start()
     send(("ready",))
+    sources: list[Any] = [connection] if told_to_end is None else [connection, told_to_end]
+    is_draining = False
     while True:
+        if is_draining and not connection.poll(LAST_WORD):
+            if not tasks.unfinished_tasks:
+                leave(0)
+            continue
+        if not is_draining and connection not in wait(sources):
+            is_draining = True
+            continue
         try:
             message = connection.recv()
         except (EOFError, OSError):
@@ -61,6 +73,17 @@ def main(connection: Connection, plan: ReplicaPlan, run: Run | None = None) -> N
         if message[0] == "stop":
             leave(0)
         tasks.put(message[1:])
+
+
+def _note_sigterm() -> Connection:
+    """Let SIGTERM be heard by `main`, which then finishes what is being worked on.
+
+    Returns:
+        What can be read once SIGTERM has come.
+    """
+    heard, told = Pipe(duplex=False)
+    signal.signal(signal.SIGTERM, lambda *_: told.send_bytes(b"SIGTERM"))
+    return heard
 
 
 def enter_container(plan: ReplicaPlan) -> None:
@@ -129,24 +152,27 @@ def leave(code: int) -> None:
 
 def _work(
     run: Run,
-    tasks: queue.SimpleQueue[tuple[int, dict[str, Any]]],
+    tasks: queue.Queue[tuple[int, dict[str, Any]]],
     send: _Sender,
     thread: int,
 ) -> None:
     while True:
         number, inputs = tasks.get()
         send(("taken", number, thread))
-        try:
-            answer = run(inputs)
-        except BaseException as error:
-            text = "".join(traceback.format_exception(error))
-            send(("error", number, describe(error), text[-MAX_TRACEBACK:]))
-            continue
-        if isinstance(answer, str):
-            send(("answer", number, answer[:MAX_ANSWER]))
-        else:
-            said = f"run() returned a {type(answer).__name__}, and a replica sends text: return str"
-            send(("error", number, f"TypeError: {said}, for example result.raw.", ""))
+        send(_answer(run, number, inputs))
+        tasks.task_done()
+
+
+def _answer(run: Run, number: int, inputs: dict[str, Any]) -> tuple[Any, ...]:
+    try:
+        answer = run(inputs)
+    except BaseException as error:
+        text = "".join(traceback.format_exception(error))
+        return ("error", number, describe(error), text[-MAX_TRACEBACK:])
+    if isinstance(answer, str):
+        return ("answer", number, answer[:MAX_ANSWER])
+    said = f"run() returned a {type(answer).__name__}, and a replica sends text: return str"
+    return ("error", number, f"TypeError: {said}, for example result.raw.", "")
 
 
 class _Sender:

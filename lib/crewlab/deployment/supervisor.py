@@ -12,25 +12,26 @@ import queue
 import shutil
 import tempfile
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from crewlab.deployment.backlog import Backlog
 from crewlab.deployment.container import make_container, make_image
-from crewlab.deployment.judge import NameJudge
+from crewlab.deployment.evictions import Watch
 from crewlab.deployment.launch import Launcher, make_launcher
 from crewlab.deployment.member import Member, signal_name
 from crewlab.deployment.plan import Plan
 from crewlab.deployment.scratch import scratch_folder
 from crewlab.deployment.tidy import shorten
-from crewlab.results.records import Event, Kind, RequestRecord
+from crewlab.results.records import Event, RequestRecord
 from crewlab.results.run import Run
 
 TICK = 0.02
 FIRST_BACK_OFF = 0.1
 LONGEST_BACK_OFF = 3.0
 STOP_GRACE = 1.0
+RUNNING = ("starting", "ready", "terminating")
 
 
 class Supervisor:
@@ -44,14 +45,9 @@ class Supervisor:
             Member(f"{plan.app.name}-{index}", index, plan.threads)
             for index in range(plan.replicas)
         ]
-        self._records = [
-            RequestRecord(number, inputs, "lost") for number, inputs in enumerate(plan.requests)
-        ]
-        self._pending = deque(range(len(self._records)))
-        self._open = set(self._pending)
-        self._judge = NameJudge(plan.requests)
-        self._began = self._released = time.monotonic()
-        self._is_released = False
+        self._backlog = Backlog(plan, self._tell_finished)
+        self._watches = [Watch(eviction) for eviction in plan.evictions]
+        self._began = time.monotonic()
         self._folder = Path(tempfile.mkdtemp(prefix="run-", dir=scratch_folder()))
         self._launcher: Launcher
 
@@ -77,21 +73,22 @@ class Supervisor:
             self._began = time.monotonic()
             for member in self._members:
                 self._start(member)
-            while self._open:
+            while self._backlog.is_open:
                 self._receive()
                 self._watch()
                 self._release_when_started()
                 self._hand_out()
-            seconds = time.monotonic() - self._released
+                self._evict()
+            seconds = self._backlog.seconds
             for member in self._members:
                 self._note_final_status(member)
         return Run(
             app=self._plan.app.name,
             replicas=[member.record for member in self._members],
-            requests=self._records,
+            requests=self._backlog.records,
             threads=self._plan.threads,
             start_method=self._plan.start_method,
-            startup_seconds=self._released - self._began,
+            startup_seconds=(self._backlog.released or self._began) - self._began,
             seconds=seconds,
         )
 
@@ -110,23 +107,25 @@ class Supervisor:
                 member.record.restarts += 1
                 self._start(member)
                 self._tell("restarted", member)
-            elif member.state in ("starting", "ready"):
+            elif member.state in RUNNING:
                 self._watch_process(member, now)
-        if self._is_released and now - self._released > self._plan.timeout:
-            for number in sorted(self._open):
-                limit = f"{self._plan.timeout:g} s"
-                self._finish(number, "timeout", error=f"no answer within {limit}")
+        if self._backlog.released and self._backlog.seconds > self._plan.timeout:
+            self._backlog.end_all("timeout", f"no answer within {self._plan.timeout:g} s")
 
     def _watch_process(self, member: Member, now: float) -> None:
         limit = self._plan.memory_limit
-        if limit is not None and member.watch_memory() > limit:
+        memory = member.watch_memory()
+        if limit is not None and memory > limit:
             self._note(member, f"killed: memory above its limit of {limit:g} MiB")
             member.kill("OOMKilled")
-        elif limit is None:
-            member.watch_memory()
+        if self._backlog.released:
+            member.sample(self._backlog.seconds)
         if member.state == "starting" and now - member.started_at > self._plan.startup_timeout:
             self._note(member, f"killed: not ready after {self._plan.startup_timeout:g} s")
             member.kill("startup probe failed")
+        if member.state == "terminating" and now >= member.kill_at and not member.killed_for:
+            self._note(member, "killed: its grace period is over")
+            member.kill("grace period over")
         code = member.exit_code()
         if code is not None:
             self._drain(member)
@@ -141,12 +140,16 @@ class Supervisor:
         self._note(member, f"ended with exit code {code}" + (f" ({signal})" if signal else ""))
         if member.state == "starting" and record.error is None:
             record.error = f"ended at start-up with exit code {code}"
-        for number in sorted(member.in_flight):
-            why = f"replica {record.name} ended with exit code {code} while it had this request"
-            self._finish(number, "lost", error=why)
+        why = f"replica {record.name} ended with exit code {code} while it had this request"
+        self._backlog.dropped(member.in_flight, why)
         member.in_flight.clear()
         member.clean_up()
-        if record.restarts < self._plan.restarts:
+        self._tell("ended", member)
+        if member.state == "terminating":
+            record.replaced += 1
+            self._start(member)
+            self._tell("restarted", member)
+        elif record.restarts < self._plan.restarts:
             member.state = "backing-off"
             pause = min(FIRST_BACK_OFF * 2**record.restarts, LONGEST_BACK_OFF)
             member.restart_at = time.monotonic() + pause
@@ -154,40 +157,61 @@ class Supervisor:
             member.state = "down"
             if record.restarts:
                 record.status = "CrashLoopBackOff"
-        self._tell("ended", member)
 
     def _note_final_status(self, member: Member) -> None:
         if member.state == "ready":
             member.record.status, member.record.ready = "Running", True
         elif member.state in ("backing-off", "starting"):  # it is being tried once more
             member.record.status = "CrashLoopBackOff"
+        elif member.state == "terminating":
+            member.record.status = "Terminating"
+
+    def _evict(self) -> None:
+        """End the replicas whose time has come, and those that took their number of requests."""
+        for watch in list(self._watches):
+            member = self._members[watch.eviction.replica]
+            if member.state == "ready" and watch.is_due(member.taken):
+                self._watches.remove(watch)
+                grace = watch.eviction.grace
+                self._note(member, f"evicted: SIGTERM, {grace:g} s grace" if grace else "killed")
+                member.terminate(grace)
+        most = self._plan.recycle_after
+        for member in self._members:
+            if member.state == "ready" and most and member.given >= most and not member.in_flight:
+                self._note(member, f"recycled after {member.given} requests")
+                member.state, member.kill_at = "terminating", time.monotonic() + STOP_GRACE
+                member.ask_to_stop()
 
     # --- requests -----------------------------------------------------------------------------
 
     def _release_when_started(self) -> None:
         """Let all requests go together, once every replica is ready or has failed to start."""
-        if not self._is_released and all(
+        if self._backlog.released is None and all(
             member.state != "starting" or member.record.restarts for member in self._members
         ):
-            self._is_released, self._released = True, time.monotonic()
+            self._backlog.release()
 
     def _hand_out(self) -> None:
-        if not self._is_released:
+        if self._backlog.released is None:
             return
-        while self._pending:
-            member = max(self._members, key=lambda each: each.free_threads)
-            if member.free_threads < 1:
+        while self._backlog.has_waiting:
+            member = max(self._members, key=self._room)
+            if self._room(member) < 1:
                 break
-            number = self._pending.popleft()
-            if number in self._open:
-                record = self._records[number]
-                record.replica = member.record.name
-                member.give(number, record.inputs)
+            record = self._backlog.take(member.record.name)
+            if record is not None:
+                member.give(record.number, record.inputs)
         if all(member.state == "down" for member in self._members):
             errors = [member.record.error for member in self._members if member.record.error]
             why = "no replica is left to take it" + (f"; {errors[0]}" if errors else "")
-            for number in sorted(self._open):
-                self._finish(number, "lost", error=why)
+            self._backlog.end_all("lost", why)
+
+    def _room(self, member: Member) -> int:
+        """How many more requests a replica can take now."""
+        most = self._plan.recycle_after
+        return (
+            member.free_threads if most is None else min(member.free_threads, most - member.given)
+        )
 
     def _receive(self) -> None:
         """Wait a tick for the first message, then take all that are there."""
@@ -206,7 +230,7 @@ class Supervisor:
 
     def _handle(self, index: int, generation: int, message: tuple[Any, ...]) -> None:
         member = self._members[index]
-        if generation != member.generation or member.state not in ("starting", "ready"):
+        if generation != member.generation or member.state not in RUNNING:
             return
         match message:
             case ("ready",):
@@ -220,39 +244,23 @@ class Supervisor:
                 member.record.error = error
                 member.record.traceback = shorten(traceback, self._folder)
             case ("taken", number, thread):
-                record = self._records[number]
-                if number in self._open:
-                    record.thread, record.started = thread, time.monotonic() - self._released
+                member.taken += 1
+                if self._backlog.started(number, thread):
                     self._tell("taken", member, number)
             case ("answer", number, text):
                 member.in_flight.discard(number)
-                self._finish(number, self._verdict(number, text), answer=text)
+                self._backlog.answered(number, text)
             case ("error", number, error, traceback):
                 member.in_flight.discard(number)
                 traceback = shorten(traceback, self._folder)
-                self._finish(number, "error", error=error, traceback=traceback)
-
-    def _verdict(self, number: int, answer: str) -> Kind:
-        if self._plan.judge is not None:
-            right = self._plan.judge(self._plan.requests[number], answer)
-        else:
-            right = self._judge.is_right(number, answer)
-        return "ok" if right else "wrong"
-
-    def _finish(self, number: int, kind: Kind, **what: str | None) -> None:
-        """Give a request its one outcome; whatever is heard of it later does not count."""
-        if number not in self._open:
-            return
-        self._open.discard(number)
-        record = self._records[number]
-        record.kind, record.finished = kind, time.monotonic() - self._released
-        for name, value in what.items():
-            setattr(record, name, value)
-        if self._on_event is not None:
-            seconds = time.monotonic() - self._began
-            self._on_event(Event("finished", seconds, record.replica, number, kind))
+                self._backlog.finish(number, "error", error=error, traceback=traceback)
 
     # --- telling and ending -------------------------------------------------------------------
+
+    def _tell_finished(self, record: RequestRecord) -> None:
+        if self._on_event is not None:
+            seconds = time.monotonic() - self._began
+            self._on_event(Event("finished", seconds, record.replica, record.number, record.kind))
 
     def _tell(self, kind: str, member: Member, number: int | None = None) -> None:
         if self._on_event is not None:

@@ -19,6 +19,7 @@ from crewlab.notebook.show import CellRefused
 COURSE_NAMES: tuple[str, ...] = (
     "App",
     "COMPANIES",
+    "Eviction",
     "check",
     "compare",
     "diff",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from crewlab.results.records import KINDS, MEANING
 from crewlab.results.style import COLOURS, SYMBOLS
-from crewlab.results.text import REPLICA_COLUMNS, headline, mix_ups, replica_rows
+from crewlab.results.text import headline, mix_ups, replica_table
 
 if TYPE_CHECKING:
     from crewlab.results.compare import Comparison
@@ -61,8 +61,8 @@ def run_as_html(run: Run) -> str:
         parts.append(f"<p>First error: <code>{escape(run.first_error[:600])}</code></p>")
     if run.first_traceback:
         parts.append(_fold("Its traceback", run.first_traceback))
-    rows = [[escape(cell) for cell in row] for row in replica_rows(run)]
-    parts.append(html_table(REPLICA_COLUMNS, rows, "Replicas, as kubectl get pods puts it"))
+    columns, *rows = [[escape(cell) for cell in row] for row in replica_table(run)]
+    parts.append(html_table(columns, rows, "Replicas, as kubectl get pods puts it"))
     events = "\n".join(f"{r.name}  {event}" for r in run.replicas for event in r.events)
     if events:
         parts.append(_fold("What the supervisor did", events))

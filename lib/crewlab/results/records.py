@@ -29,7 +29,8 @@ class RequestRecord:
         answer: what ``run`` returned, if it did.
         error: "Type: message", where it failed or was lost.
         traceback: the app's traceback as text, paths shortened.
-        replica: name of the replica that had it, if one did.
+        replica: name of the replica that had it (last), if one did.
+        attempts: how often it was given to a replica; more than 1 where it was redelivered.
         thread: number of the thread within the replica.
         started: seconds from the release of all requests to a thread taking this one.
         finished: seconds from the release to its outcome.
@@ -42,9 +43,29 @@ class RequestRecord:
     error: str | None = None
     traceback: str | None = None
     replica: str | None = None
+    attempts: int = 0
     thread: int | None = None
     started: float | None = None
     finished: float = 0.0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a replica's process held at one moment.
+
+    Attributes:
+        seconds: since the release of all requests.
+        memory: resident memory, MiB.
+        files: open file descriptors; 0 where the system does not tell (Windows).
+        threads: threads.
+        start: the replica's how manieth start this was, from 1.
+    """
+
+    seconds: float
+    memory: float
+    files: int
+    threads: int
+    start: int
 
 
 @dataclass
@@ -55,7 +76,8 @@ class ReplicaRecord:
         name: ``<app>-<number>``.
         status: Running, Completed, Error, OOMKilled or CrashLoopBackOff.
         ready: whether it took requests when the run ended.
-        restarts: how often it was started again.
+        restarts: how often it was started again after it had ended by itself or been killed.
+        replaced: how often a fresh one took its place, after an eviction or as planned.
         exit_code: of its last end, 128 plus the signal's number if killed; None while it runs.
         ready_after: seconds from its (last) start until it was ready.
         peak_memory: largest resident memory seen, MiB.
@@ -63,12 +85,14 @@ class ReplicaRecord:
         traceback: the start-up failure's traceback.
         log: the end of what it printed, at most 64 KiB.
         events: what the supervisor did to it, each with its time.
+        samples: its memory, files and threads while it served, some ten a second.
     """
 
     name: str
     status: str = "Pending"
     ready: bool = False
     restarts: int = 0
+    replaced: int = 0
     exit_code: int | None = None
     ready_after: float | None = None
     peak_memory: float = 0.0
@@ -76,6 +100,7 @@ class ReplicaRecord:
     traceback: str | None = None
     log: str = ""
     events: list[str] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

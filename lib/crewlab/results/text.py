@@ -25,9 +25,9 @@ def headline(run: Run) -> str:
     )
 
 
-def replica_rows(run: Run) -> list[tuple[str, ...]]:
-    """Give one row of texts a replica, as ``REPLICA_COLUMNS`` names them."""
-    return [
+def replica_table(run: Run) -> list[tuple[str, ...]]:
+    """Give a row of headings, then one row of texts a replica."""
+    rows = [
         (
             replica.name,
             "1/1" if replica.ready else "0/1",
@@ -38,6 +38,10 @@ def replica_rows(run: Run) -> list[tuple[str, ...]]:
         )
         for replica in run.replicas
     ]
+    if not any(replica.replaced for replica in run.replicas):
+        return [REPLICA_COLUMNS, *rows]
+    replaced = ["REPLACED", *(str(replica.replaced) for replica in run.replicas)]
+    return [(*row, cell) for row, cell in zip([REPLICA_COLUMNS, *rows], replaced, strict=True)]
 
 
 def mix_ups(run: Run) -> list[str]:
@@ -65,7 +69,7 @@ def run_as_text(run: Run) -> str:
     parts += [f"  {line}" for line in mix_ups(run)]
     if run.first_error:
         parts.append(f"First error: {_short(run.first_error, 400)}")
-    parts.append(table([REPLICA_COLUMNS, *replica_rows(run)]))
+    parts.append(table(replica_table(run)))
     parts += [f"{r.name}: {event}" for r in run.replicas for event in r.events][:12]
     return "\n".join(parts)
 
