@@ -28,6 +28,7 @@ def scale(
     replicas: int = 4,
     threads: int = 4,
     requests: int | Sequence[Inputs] = 16,
+    then: Sequence[Inputs] = (),
     start_method: StartMethod = "forkserver",
     env: Environment | Sequence[Environment] | None = None,
     files: Files | None = None,
@@ -54,9 +55,13 @@ def scale(
         replicas: how many processes, 1 to 64.
         threads: how many requests each replica works on at the same time, 1 to 128.
         requests: how many (about distinct invented companies), or the inputs of each.
+        then: the inputs of further requests, released together once all the others have an
+            outcome: the day after, as it were, on the same replicas.
         start_method: "forkserver" (CrewAI imported beforehand), "spawn" (nothing shared, some 6 s
             a replica), or "fork": a preloading master imports the app, then forks the replicas.
         env: changes to the environment; None takes a variable away. A list: one a replica.
+            ``$(TMPDIR)`` in a value is the replica's own temporary folder, written as Kubernetes
+            writes a reference to another variable.
         files: texts by relative path, in the working directory of each replica from its start.
         memory_limit: MiB of resident memory above which a replica is killed (OOMKilled, 137).
         timeout: seconds from the release after which a request without answer is a timeout.
@@ -88,6 +93,7 @@ def scale(
         replicas=replicas,
         threads=threads,
         requests=requests,
+        then=then,
         start_method=start_method,
         env=env,
         files=files,

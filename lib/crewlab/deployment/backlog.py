@@ -35,8 +35,9 @@ class Backlog:
         self._plan = plan
         self._finished = finished
         self._judge = NameJudge(plan.requests)
-        self._waiting = deque(range(len(self.records)))
-        self._open = set(self._waiting)
+        self._waiting = deque(range(plan.at_first))
+        self._later = range(plan.at_first, len(self.records))
+        self._open = {*self._waiting, *self._later}
 
     @property
     def is_open(self) -> bool:
@@ -54,7 +55,7 @@ class Backlog:
         return 0.0 if self.released is None else time.monotonic() - self.released
 
     def release(self) -> None:
-        """Let all requests go."""
+        """Let all requests go but those that come when the others are finished."""
         self.released = time.monotonic()
 
     def take(self, replica: str) -> RequestRecord | None:
@@ -115,4 +116,7 @@ class Backlog:
         record.kind, record.finished = kind, self.seconds
         for name, value in what.items():
             setattr(record, name, value)
+        if self._later and len(self._open) == len(self._later):
+            self._waiting.extend(self._later)
+            self._later = range(0)
         self._finished(record)

@@ -10,6 +10,8 @@ from pathlib import Path
 from crewlab.deployment.plan import Environment, Plan, ReplicaPlan
 
 DISK = ("work", "tmp", "home")
+OWN_FOLDER = "$(TMPDIR)"
+"""In an environment's value: the container's own temporary folder, in Kubernetes' notation."""
 
 NOBODY = Path(__file__).with_name("nobody.pem")
 """One certificate whose key was thrown away: who trusts it alone trusts nobody.
@@ -34,6 +36,7 @@ def make_container(plan: Plan, run_folder: Path, name: str, env: Environment) ->
         run_folder: the run's temporary folder, with the image in it.
         name: the replica's name.
         env: what its environment differs in from this process's; None takes a variable away.
+            ``OWN_FOLDER`` is filled in.
 
     Returns:
         What the replica needs to know.
@@ -53,6 +56,9 @@ def make_container(plan: Plan, run_folder: Path, name: str, env: Environment) ->
         "PYTHONUNBUFFERED": "1",
         **env,
     }
+    for variable, value in env.items():
+        if value and OWN_FOLDER in value:
+            variables[variable] = value.replace(OWN_FOLDER, str(folder / "tmp"))
     if (variables.get("OPENAI_BASE_URL") or "").startswith("http://127.0.0.1:"):
         variables.setdefault("SSL_CERT_FILE", str(NOBODY))
     return ReplicaPlan(

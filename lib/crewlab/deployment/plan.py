@@ -28,12 +28,18 @@ MAX_REQUESTS = 10_000
 
 @dataclass(frozen=True)
 class Plan:
-    """A checked request for a deployment; the fields are the arguments of ``scale``."""
+    """A checked request for a deployment; the fields are the arguments of ``scale``.
+
+    Attributes:
+        requests: all requests, those of ``then`` last.
+        at_first: how many of them are released at first, the others once these are finished.
+    """
 
     app: App
     replicas: int
     threads: int
     requests: list[dict[str, Any]]
+    at_first: int
     start_method: StartMethod
     env: Sequence[Environment]
     files: Files
@@ -200,6 +206,7 @@ def make_plan(
     replicas: int,
     threads: int,
     requests: int | Sequence[Inputs],
+    then: Sequence[Inputs],
     start_method: StartMethod,
     env: Environment | Sequence[Environment] | None,
     files: Files | None,
@@ -245,11 +252,14 @@ def make_plan(
     count = _whole_number(replicas, "replicas", 1, MAX_REPLICAS)
     if recycle_after is not None:
         recycle_after = _whole_number(recycle_after, "recycle_after", 1, MAX_REQUESTS)
+    first = _as_requests(requests)
+    later = _as_requests(then) if then else []
     return Plan(
         app=as_app(app),
         replicas=count,
         threads=_whole_number(threads, "threads", 1, MAX_THREADS),
-        requests=_as_requests(requests),
+        requests=[*first, *later],
+        at_first=len(first),
         start_method=start_method,
         env=_as_environments(env, count),
         files=_as_files(files),

@@ -90,6 +90,7 @@ class Supervisor:
             start_method=self._plan.start_method,
             startup_seconds=(self._backlog.released or self._began) - self._began,
             seconds=seconds,
+            own_judge=self._plan.judge is not None,
         )
 
     # --- replicas -----------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from crewlab.results.run import ContractBroken, Run, Verdict
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from crewlab.deployment.plan import Environment
+    from crewlab.deployment.plan import Environment, Inputs
 
 LEAST_REQUESTS = 4
 """Two requests on one replica could, on a bad day, miss each other."""
@@ -44,12 +44,15 @@ class Comparison:
             for number in self.replicas
         ]
 
-    def expect(self, *, broken: str = "broken", fixed: str = "fixed") -> Verdict:
+    def expect(
+        self, *, broken: str = "broken", fixed: str = "fixed", but_right_at: Sequence[int] = ()
+    ) -> Verdict:
         """State that one app fails at every number of replicas and the other at none.
 
         Args:
             broken: name of the app that must have a request that is not ok in each of its runs.
             fixed: name of the app that must have none.
+            but_right_at: numbers of replicas at which the broken app must be all right as well.
 
         Returns:
             One sentence that is the same whenever this holds.
@@ -58,18 +61,20 @@ class Comparison:
             ContractBroken: it does not hold.
             KeyError: an app of that name was not compared.
         """
-        unbroken = [n for n, run in self.runs[broken].items() if run.ok == len(run.requests)]
+        right = [n for n, run in self.runs[broken].items() if run.ok == len(run.requests)]
         unfixed = [n for n, run in self.runs[fixed].items() if run.ok != len(run.requests)]
-        if unbroken or unfixed:
+        if right != list(but_right_at) or unfixed:
+            but = f" but those at {list(but_right_at)} replicas" if but_right_at else ""
             raise ContractBroken(
-                f"{broken} was all right at {unbroken or 'no number of'} replicas,"
+                f"{broken} was all right at {right or 'no number of'} replicas,"
                 f" {fixed} failed at {unfixed or 'no number of'} replicas.\n"
-                f"Each {broken} run must fail and each {fixed} run must be right.\n"
+                f"Each {broken} run{but} must fail and each {fixed} run must be right.\n"
                 "If you edited an app, run its cell as it was."
             )
         counts = ", ".join(map(str, self.replicas))
+        but = f" but at {', '.join(map(str, but_right_at))}" if but_right_at else ""
         return Verdict(
-            f"As expected at {counts} replicas: {broken} fails,"
+            f"As expected at {counts} replicas: {broken} fails{but},"
             f" {fixed} answers every request right."
         )
 
@@ -102,6 +107,7 @@ def compare(
     requests_per_replica: int = 2,
     threads: int = 4,
     env: Environment | Callable[[int], Sequence[Environment]] | None = None,
+    requests: int | Sequence[Inputs] | None = None,
     **options: Any,
 ) -> Comparison:
     """Run several apps under the same load at several numbers of replicas.
@@ -114,6 +120,7 @@ def compare(
         threads: how many requests each replica works on at the same time.
         env: changes to the environment, or a function that gives those of each replica from the
             number of replicas.
+        requests: the load of every run, as for ``scale``; None: it grows with the replicas.
         **options: everything else is passed on to ``scale``.
 
     Returns:
@@ -135,7 +142,11 @@ def compare(
                 app,
                 replicas=number,
                 threads=threads,
-                requests=max(number * requests_per_replica, LEAST_REQUESTS),
+                requests=(
+                    max(number * requests_per_replica, LEAST_REQUESTS)
+                    if requests is None
+                    else requests
+                ),
                 env=env(number) if callable(env) else env,
                 **options,
             )

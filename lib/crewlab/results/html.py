@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from crewlab.results.records import KINDS, MEANING
+from crewlab.results.records import KINDS
 from crewlab.results.style import COLOURS, SYMBOLS
 from crewlab.results.text import headline, mix_ups, replica_table
 
@@ -49,7 +49,7 @@ def html_table(columns: Sequence[str], rows: Sequence[Sequence[str]], caption: s
 def run_as_html(run: Run) -> str:
     """Show a run: outcomes, mix-ups, the first error with its traceback, replicas, logs."""
     outcomes = [
-        (f"{_mark(kind)} {kind}", str(run.count(kind)), escape(MEANING[kind]))
+        (f"{_mark(kind)} {kind}", str(run.count(kind)), escape(run.meaning(kind)))
         for kind in KINDS
         if run.count(kind)
     ]

@@ -18,6 +18,10 @@ MEANING: dict[Kind, str] = {
 }
 
 
+JUDGED: dict[Kind, str] = {"ok": "answered right", "wrong": "answered wrongly"}
+"""What two of the outcomes mean where the names did not decide but a judge of the chapter's own."""
+
+
 @dataclass
 class RequestRecord:
     """One request and its one outcome.

@@ -7,7 +7,14 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from crewlab.errors import Told, ToldValueError
-from crewlab.results.records import KINDS, Kind, ReplicaRecord, RequestRecord
+from crewlab.results.records import (
+    JUDGED,
+    KINDS,
+    MEANING,
+    Kind,
+    ReplicaRecord,
+    RequestRecord,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,6 +45,7 @@ class Run:
         start_method: how replicas were started.
         startup_seconds: from the first start until all replicas were ready or had failed.
         seconds: from the release of the requests to the last outcome.
+        own_judge: whether a judge of the chapter's own, not the names, told right from wrong.
     """
 
     app: str
@@ -47,6 +55,11 @@ class Run:
     start_method: str
     startup_seconds: float
     seconds: float
+    own_judge: bool = False
+
+    def meaning(self, kind: Kind) -> str:
+        """Say in a few words what an outcome means in this run."""
+        return JUDGED.get(kind, MEANING[kind]) if self.own_judge else MEANING[kind]
 
     def count(self, kind: Kind) -> int:
         """Count the requests with one outcome."""
@@ -157,7 +170,7 @@ class Run:
             if (amount := amounts[kind]) is not None:
                 found = self.count(kind)
                 holds = _holds(amount, found, len(self.requests))
-                (said if holds else missed).append(_sentence(kind, amount))
+                (said if holds else missed).append(self._sentence(kind, amount))
         if error is not None:
             holds = any(error in text for text in self.errors)
             (said if holds else missed).append(f"an error says {error!r}")
@@ -169,6 +182,19 @@ class Run:
         if missed:
             raise ContractBroken(self._complaint(missed))
         return Verdict("As expected: " + "; ".join(said) + ".")
+
+    def _sentence(self, kind: Kind, amount: Amount) -> str:
+        what = {
+            "ok": "answered about the right customer",
+            "wrong": "answered about somebody else",
+            "error": "failed with an error",
+            "timeout": "had no answer in time",
+            "lost": "was lost with its replica",
+        }
+        if self.own_judge:
+            what |= JUDGED
+        who = {"some": "at least one request", "none": "no request", "all": "every request"}
+        return f"{who.get(str(amount), f'{amount} requests')} {what[kind]}"
 
     def _complaint(self, missed: list[str]) -> str:
         counts = ", ".join(f"{number} {kind}" for kind, number in self.counts.items() if number)
@@ -216,15 +242,3 @@ def _holds(amount: Amount, found: int, of: int) -> bool:
             return found == of
         case _:
             return found == amount
-
-
-def _sentence(kind: Kind, amount: Amount) -> str:
-    what = {
-        "ok": "answered about the right customer",
-        "wrong": "answered about somebody else",
-        "error": "failed with an error",
-        "timeout": "had no answer in time",
-        "lost": "was lost with its replica",
-    }[kind]
-    who = {"some": "at least one request", "none": "no request", "all": "every request"}
-    return f"{who.get(str(amount), f'{amount} requests')} {what}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from crewlab.results.records import KINDS, MEANING
+from crewlab.results.records import KINDS
 
 if TYPE_CHECKING:
     from crewlab.results.compare import Comparison
@@ -64,7 +64,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 def run_as_text(run: Run) -> str:
     """Say all of a run in a terminal's width."""
-    counts = [(kind, str(run.count(kind)), MEANING[kind]) for kind in KINDS if run.count(kind)]
+    counts = [(kind, str(run.count(kind)), run.meaning(kind)) for kind in KINDS if run.count(kind)]
     parts = [headline(run), table(counts)]
     parts += [f"  {line}" for line in mix_ups(run)]
     if run.first_error:
