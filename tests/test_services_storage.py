@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from crewlab.services import Services
+from crewlab.services.storage import conditions_hold
 from tests.services_tools import running_services
 
 
@@ -44,6 +46,41 @@ def test_a_conditional_write_is_refused_if_the_key_exists(services: Services, bu
     assert raised.value.response["Error"]["Code"] == "PreconditionFailed"
     assert raised.value.response["ResponseMetadata"]["HTTPStatusCode"] == 412
     assert client.get_object(Bucket=bucket, Key="once")["Body"].read() == b"first"
+
+
+def test_of_conditional_writes_one_is_worked_on_at_a_time() -> None:
+    meeting = threading.Barrier(2)
+    outcomes: list[str] = []
+
+    def moto(environ: dict[str, Any], _: object) -> list[bytes]:
+        """Stand still in the middle until a second request is there."""
+        try:
+            meeting.wait(0.2 if environ["alone"] else 10)
+            outcomes.append("met")
+        except threading.BrokenBarrierError:
+            outcomes.append("alone")
+            meeting.reset()
+        return []
+
+    def send_two(alone: bool, **headers: str) -> None:
+        environ = {"REQUEST_METHOD": "PUT", "alone": alone, **headers}
+        threads = [threading.Thread(target=application, args=(environ, None)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    application = conditions_hold(moto)
+    send_two(alone=False)
+    send_two(alone=True, HTTP_IF_MATCH="abc")
+    send_two(alone=True, HTTP_IF_NONE_MATCH="*")
+    assert outcomes == ["met"] * 2 + ["alone"] * 4
+
+
+def test_each_new_bucket_is_empty_and_where_an_app_looks(services: Services) -> None:
+    first, second = services.storage.new_bucket(), services.storage.new_bucket()
+    assert first != second
+    assert "Contents" not in boto3.client("s3").list_objects_v2(Bucket=first)
 
 
 @pytest.mark.parametrize("key", ["Host", "Origin"])

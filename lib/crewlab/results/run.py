@@ -184,7 +184,7 @@ class Run:
         return Verdict("As expected: " + "; ".join(said) + ".")
 
     def _sentence(self, kind: Kind, amount: Amount) -> str:
-        what = {
+        what: dict[Kind, str] = {
             "ok": "answered about the right customer",
             "wrong": "answered about somebody else",
             "error": "failed with an error",

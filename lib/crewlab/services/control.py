@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -122,3 +123,16 @@ class StorageControl:
             aws_secret_access_key=KEY,
             region_name=REGION,
         )
+
+    def new_bucket(self) -> str:
+        """Make an empty bucket, so that a run does not find what an earlier one has stored.
+
+        Returns:
+            Its name. It is made where the environment leads an app: in the local storage, unless
+            the learner has set up another one.
+        """
+        import boto3
+
+        name = f"crewlab-{uuid.uuid4()}"
+        boto3.session.Session().client("s3").create_bucket(Bucket=name)
+        return name

@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import select
 import socket
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from crewlab.services.guard import allowed_hosts, is_foreign
+
+Application = Callable[..., Any]
 
 
 def serve_storage(listening: socket.socket) -> None:
@@ -32,7 +35,9 @@ def serve_storage(listening: socket.socket) -> None:
     server = make_server(
         host,
         port,
-        _guarded(DomainDispatcherApplication(create_backend_app), allowed_hosts(port)),
+        _guarded(
+            conditions_hold(DomainDispatcherApplication(create_backend_app)), allowed_hosts(port)
+        ),
         threaded=True,
         request_handler=MotoRequestHandler,
         fd=listening.fileno(),
@@ -40,7 +45,31 @@ def serve_storage(listening: socket.socket) -> None:
     server.serve_forever()
 
 
-def _guarded(application: Callable[..., Any], hosts: frozenset[str]) -> Callable[..., Any]:
+def conditions_hold(application: Application) -> Application:
+    """Let conditional writes pass one at a time.
+
+    moto checks a condition first and writes later, without a lock in between (``put_object`` in
+    ``moto/s3/responses.py``, moto 5.2.5), so two of them could both find it true. In S3 one wins.
+
+    Args:
+        application: moto's, as WSGI.
+
+    Returns:
+        The same, as atomic as S3.
+    """
+    one_at_a_time = threading.Lock()
+
+    def conditional(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        is_conditional = "HTTP_IF_MATCH" in environ or "HTTP_IF_NONE_MATCH" in environ
+        if environ.get("REQUEST_METHOD") != "PUT" or not is_conditional:
+            return application(environ, start_response)  # type: ignore[no-any-return]
+        with one_at_a_time:
+            return application(environ, start_response)  # type: ignore[no-any-return]
+
+    return conditional
+
+
+def _guarded(application: Application, hosts: frozenset[str]) -> Application:
     """Refuse what `is_foreign`: moto would let any web page wipe it."""
 
     def guarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
