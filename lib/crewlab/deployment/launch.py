@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -19,6 +19,8 @@ from typing import Any, Protocol
 from crewlab.deployment import replica
 from crewlab.deployment.plan import ReplicaPlan, StartMethod
 from crewlab.deployment.scratch import remember_process, scratch_folder
+
+Target = Callable[[Connection, ReplicaPlan], None]
 
 _main_module_lock = threading.Lock()
 
@@ -80,6 +82,20 @@ def make_launcher(start_method: StartMethod, plan: ReplicaPlan, startup_timeout:
     return _ProcessLauncher(start_method)
 
 
+def start_server(target: Target, plan: ReplicaPlan) -> tuple[Handle, Connection]:
+    """Start a server of another kind, in a process that has imported what a replica imports.
+
+    Args:
+        target: what the process is to do; gets its end of the pipe and the plan.
+        plan: its environment, disk and log.
+
+    Returns:
+        The process and our end of its pipe.
+    """
+    process, ours = _ProcessLauncher("forkserver")._start(target, plan)
+    return _ProcessHandle(process), ours
+
+
 class _ProcessHandle:
     def __init__(self, process: BaseProcess) -> None:
         self._process = process
@@ -106,7 +122,7 @@ class _ProcessLauncher:
         process, ours = self._start(replica.main, plan)
         return _ProcessHandle(process), ours
 
-    def _start(self, target: Any, plan: ReplicaPlan) -> tuple[BaseProcess, Connection]:
+    def _start(self, target: Target, plan: ReplicaPlan) -> tuple[BaseProcess, Connection]:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=target, args=(theirs, plan), name=plan.name)  # type: ignore[attr-defined]
         with theirs, _without_main_module():

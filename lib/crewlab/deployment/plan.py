@@ -206,22 +206,22 @@ def make_plan(
     replicas: int,
     threads: int,
     requests: int | Sequence[Inputs],
-    then: Sequence[Inputs],
-    start_method: StartMethod,
-    env: Environment | Sequence[Environment] | None,
-    files: Files | None,
-    memory_limit: float | None,
-    timeout: float,
-    startup_timeout: float,
-    restarts: int,
-    read_only: bool,
-    judge: Judge | None,
-    redeliver: int,
-    recycle_after: int | None,
-    evict: Sequence[Eviction],
-    drain: bool,
+    then: Sequence[Inputs] = (),
+    start_method: StartMethod = "forkserver",
+    env: Environment | Sequence[Environment] | None = None,
+    files: Files | None = None,
+    memory_limit: float | None = None,
+    timeout: float = 30.0,
+    startup_timeout: float = 60.0,
+    restarts: int = 0,
+    read_only: bool = False,
+    judge: Judge | None = None,
+    redeliver: int = 0,
+    recycle_after: int | None = None,
+    evict: Sequence[Eviction] = (),
+    drain: bool = False,
 ) -> Plan:
-    """Check what ``scale`` was given.
+    """Check what ``scale`` was given; what is left out has the default it has there.
 
     Returns:
         The plan of the deployment.

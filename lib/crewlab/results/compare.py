@@ -108,6 +108,7 @@ def compare(
     threads: int = 4,
     env: Environment | Callable[[int], Sequence[Environment]] | None = None,
     requests: int | Sequence[Inputs] | None = None,
+    timeout: float | Mapping[str, float] = 30.0,
     **options: Any,
 ) -> Comparison:
     """Run several apps under the same load at several numbers of replicas.
@@ -121,6 +122,8 @@ def compare(
         env: changes to the environment, or a function that gives those of each replica from the
             number of replicas.
         requests: the load of every run, as for ``scale``; None: it grows with the replicas.
+        timeout: seconds after which a request without answer is a timeout; a mapping gives each
+            app its own, so that one that hangs is cut off early and a slow one is not.
         **options: everything else is passed on to ``scale``.
 
     Returns:
@@ -129,6 +132,7 @@ def compare(
     Raises:
         ValueError: as ``scale`` does.
         TypeError: as ``scale`` does, or ``apps`` is not a mapping.
+        KeyError: ``timeout`` lacks an app.
     """
     from crewlab.deployment import scale
 
@@ -148,6 +152,7 @@ def compare(
                     else requests
                 ),
                 env=env(number) if callable(env) else env,
+                timeout=timeout[name] if isinstance(timeout, Mapping) else timeout,
                 **options,
             )
             for number in replicas
