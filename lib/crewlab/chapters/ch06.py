@@ -126,7 +126,7 @@ def check(app: App) -> CheckResult:
         replicas=REPLICAS,
         threads=1,
         requests=REQUESTS,
-        start_method="fork" if hasattr(os, "fork") else "spawn",
+        start_method="fork" if hasattr(os, "fork") else "forkserver",
     )
     if run.timeout:
         return CheckResult(False, "letters are still waited for without end.", (f"Load: {LOAD}.",))
