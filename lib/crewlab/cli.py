@@ -60,11 +60,13 @@ def build(
             problems = building.find_stale(course, wanted)
             findings = building.review(course, wanted)
             problems += ["\n".join(findings)] if findings else []
+            problems += _log_page(course.root, write=False)
         else:
             built = building.build(
                 course, wanted, force=force, run_cells=not no_execute, say=typer.echo
             )
-            problems, written = list(built.failures), built.written
+            written = (*built.written, *_log_page(course.root, write=True))
+            problems = list(built.failures)
     except building.BuildError as problem:
         _fail(str(problem))
     if problems:
@@ -87,6 +89,24 @@ def check(project: ProjectFolder = None) -> None:
     if failed:
         _fail(f"{failed} of the things above must be repaired before the chapters can run.")
     typer.echo("Everything works.")
+
+
+@app.command()
+def explain(
+    text: Annotated[list[str], typer.Argument(help="A line of a log, or a piece of one.")],
+) -> None:
+    """Say which chapter explains a line of a log."""
+    from crewlab import log_map
+
+    found = log_map.explain(" ".join(text))
+    if not found:
+        _fail(
+            "No chapter explains this line.\n"
+            "Try the error's message alone, without its time and its names.\n"
+            "LOGS.md lists every line that is explained."
+        )
+    for one in found:
+        typer.echo(f"{one.line.text}\n    {one.line.means}\n    -> {one.chapter} {one.title}")
 
 
 @app.command()
@@ -118,6 +138,24 @@ def reset(
         )
     typer.echo(f"Removed {what}." + (f" A copy is in {copy.name}." if copy else ""))
     typer.echo("The notebooks stay as they are; crewlab build --force --no-execute renews them.")
+
+
+def _log_page(root: Path, *, write: bool) -> list[str]:
+    """Bring the map of log lines up to date, or say that it is not; other courses have none."""
+    from crewlab import log_map, workspace
+    from crewlab.building.project import write_atomically
+
+    page = root / "LOGS.md"
+    if root != workspace.project():
+        return []
+    text = log_map.as_markdown()
+    if page.is_file() and page.read_text(encoding="utf-8") == text:
+        return []
+    if write:
+        write_atomically(page, text)
+        typer.echo("LOGS.md: written")
+        return ["LOGS.md"]
+    return ["LOGS.md is stale: it is not what lib/crewlab/chapters/ makes.\nRun: crewlab build"]
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crewlab.app import App
-from crewlab.exercises.types import CheckResult, Option, Quiz
+from crewlab.exercises.types import CheckResult, LogLine, Option, Quiz
 
 REPLICAS, THREADS, REQUESTS = 2, 4, 8
 
@@ -53,6 +53,23 @@ QUIZZES: dict[str, Quiz] = {
         ),
     ),
 }
+
+LOGS: tuple[LogLine, ...] = (
+    LogLine(
+        "RuntimeError: Executor is already running. Cannot invoke the same executor instance"
+        " concurrently.",
+        "Two requests of one process met in the same agent. Build the crew, its agents and its"
+        " tasks inside a function, once for each request.",
+    ),
+    LogLine(
+        "An answer, with status 200, about another customer",
+        "A kickoff overwrote the texts of another one: an agent, a task or a crew is shared.",
+    ),
+    LogLine(
+        "ValidationError: 2 validation errors for Agent llm.str llm.BaseLLM",
+        "Agent(llm=...) was given a ChatOpenAI object. Pass crewai.LLM, or wrap it in a BaseLLM.",
+    ),
+)
 
 HINTS: tuple[str, ...] = (
     "The crew and the tasks are built for each request. Which objects in this module are not?",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crewlab import workspace
-from crewlab.exercises.types import Quiz
+from crewlab.exercises.types import LogLine, Quiz
 
 
 class Unknown(LookupError):
@@ -27,6 +27,7 @@ class Chapter:
         quizzes: by their whole name, such as ``01-predict``.
         hints: for its exercise, in the order in which they are given.
         check: looks at the learner's app; None if the chapter has no exercise.
+        logs: the log lines that it explains.
     """
 
     number: str
@@ -34,6 +35,7 @@ class Chapter:
     quizzes: dict[str, Quiz]
     hints: tuple[str, ...]
     check: Callable[[Any], Any] | None
+    logs: tuple[LogLine, ...] = ()
 
 
 def numbers() -> list[str]:
@@ -66,7 +68,9 @@ def chapter(number: object) -> Chapter:
         for name, quiz in getattr(module, "QUIZZES", {}).items()
     }
     hints = tuple(getattr(module, "HINTS", ()))
-    return Chapter(wanted, _title(wanted), quizzes, hints, getattr(module, "check", None))
+    logs = tuple(getattr(module, "LOGS", ()))
+    check = getattr(module, "check", None)
+    return Chapter(wanted, _title(wanted), quizzes, hints, check, logs)
 
 
 def quiz(name: object) -> Quiz:
@@ -88,6 +92,12 @@ def solved_edition(number: str) -> str:
     """Name the notebook with the chapter's solution, from the project's folder on."""
     found = sorted((workspace.project() / "solutions").glob(f"{number}_*.ipynb"))
     return f"solutions/{found[0].name}" if found else f"solutions/{number}_....ipynb"
+
+
+def notebook_name(number: str) -> str:
+    """Name the notebook of a chapter, which need not be built yet."""
+    found = sorted((workspace.project() / "chapters").glob(f"{number}_*.md"))
+    return f"{found[0].stem}.ipynb" if found else f"{number}_....ipynb"
 
 
 def _title(number: str) -> str:

@@ -1,4 +1,4 @@
-"""What a chapter says about its quizzes and its exercise, as plain data."""
+"""What a chapter says about its quizzes, its exercise and its log lines, as plain data."""
 
 from __future__ import annotations
 
@@ -71,3 +71,17 @@ class CheckResult:
     def __post_init__(self) -> None:
         details = (self.details,) if isinstance(self.details, str) else tuple(self.details)
         object.__setattr__(self, "details", details)
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """What is seen in a log, or not seen there, and what a chapter makes of it.
+
+    Attributes:
+        text: the part of the line that stays the same, as it is printed; for silence and the
+            like, what is seen instead of an error.
+        means: one sentence: the cause, and the repair if it is short.
+    """
+
+    text: str
+    means: str
