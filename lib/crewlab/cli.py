@@ -92,6 +92,23 @@ def check(project: ProjectFolder = None) -> None:
 
 
 @app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Such as 14_count_your_tokens.")],
+    project: ProjectFolder = None,
+) -> None:
+    """Start a new chapter: a whole small one, to be changed step by step."""
+    from crewlab import building
+    from crewlab.building.new import start_chapter
+
+    try:
+        for path in start_chapter(building.Project.find(project), name):
+            typer.echo(f"{path}: written")
+    except building.BuildError as problem:
+        _fail(str(problem))
+    typer.echo(f"Next: crewlab build {name[:2]}, and pytest tests/test_chapter_{name[:2]}.py")
+
+
+@app.command()
 def explain(
     text: Annotated[list[str], typer.Argument(help="A line of a log, or a piece of one.")],
 ) -> None:
