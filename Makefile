@@ -57,5 +57,5 @@ lock: set-up
 	@$(BIN)/python scripts/lock.py
 
 clean:
-	rm -rf .venv .venv-bench __pycache__ .pytest_cache .mypy_cache .ruff_cache artifacts build
+	rm -rf .venv .venv-bench __pycache__ .pytest_cache .mypy_cache .ruff_cache artifacts build slides
 	find lib tests bench scripts -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

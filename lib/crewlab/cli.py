@@ -109,6 +109,28 @@ def new(
 
 
 @app.command()
+def slides(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Chapters, e.g. 01 or 01_name. Without: all.")
+    ] = None,
+    to: Annotated[Path, typer.Option("--to", help="The folder to write them to.")] = Path("slides"),
+    project: ProjectFolder = None,
+) -> None:
+    """Make slides of chapters, one HTML file each, for a class."""
+    from crewlab import building
+    from crewlab.building.slides import make_slides
+
+    try:
+        course = building.Project.find(project)
+        for chapter in course.select(names or ()):
+            typer.echo(f"{make_slides(course, chapter, to)}: written")
+    except building.BuildError as problem:
+        _fail(str(problem))
+    except OSError as problem:
+        _fail(f"The slides cannot be written: {problem.strerror or problem}.")
+
+
+@app.command()
 def explain(
     text: Annotated[list[str], typer.Argument(help="A line of a log, or a piece of one.")],
 ) -> None:
