@@ -1,0 +1,1 @@
+"""A report service: one crew for each request, on as many replicas as you like."""
