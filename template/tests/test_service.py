@@ -12,7 +12,7 @@ import pytest
 from tests.servers import Server, serving
 from tests.stand_ins import KEY, Model
 
-COMPANIES = [
+COMPANIES = (
     "Aldermoor",
     "Birchfield",
     "Cedarholm",
@@ -29,7 +29,7 @@ COMPANIES = [
     "Northgate",
     "Oakhurst",
     "Penrose",
-]
+)
 
 
 @pytest.fixture(scope="module")
