@@ -58,9 +58,7 @@ def send_all(backlog: Backlog, port: int, timeout: float, name_of: Callable[[int
 def _ask(port: int, inputs: dict[str, Any], timeout: float) -> tuple[int | str, dict[str, Any]]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
-        connection.request(
-            "POST", "/", json.dumps(inputs), {"Content-Type": "application/json"}
-        )
+        connection.request("POST", "/", json.dumps(inputs), {"Content-Type": "application/json"})
         response = connection.getresponse()
         text = response.read()
     except TimeoutError:

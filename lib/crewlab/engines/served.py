@@ -1,6 +1,6 @@
 """What a server's worker runs: the app of ``CREWLAB_APP``, behind WSGI or ASGI.
 
-``POST /`` with the inputs as JSON gives ``{"answer": ...}``, or ``{"error": ..., "traceback": ...}``
+``POST /`` with the inputs as JSON gives ``{"answer"}``, or ``{"error", "traceback"}``
 with status 500. Each worker that can take requests leaves a file with its process id in the folder
 ``CREWLAB_READY``, which is how the engine knows that all of them are there.
 """
