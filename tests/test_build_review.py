@@ -157,3 +157,13 @@ def test_a_failing_run_has_to_state_what_must_be_seen(tmp_path: Path) -> None:
     text = chapter_with(*WHOLE, *TASK, expect=False)
     (finding,) = review(make_course(tmp_path / "course", _01_a=text))
     assert "no [broken-run] cell states what must be seen" in finding
+
+
+def test_a_chapter_that_puts_the_causes_to_use_needs_no_broken_app_but_a_task(
+    tmp_path: Path,
+) -> None:
+    practice = chapter_with("setup", "quiz", *TASK)
+    assert review(make_course(tmp_path / "whole", _11_a=practice)) == []
+    lacking = chapter_with("setup", "quiz", "check", "quiz")
+    found = review(make_course(tmp_path / "lacking", _11_a=lacking))
+    assert any("no [exercise] cell from here on" in one for one in found), found
