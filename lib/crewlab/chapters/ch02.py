@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from crewlab.app import App
-from crewlab.exercises.types import CheckResult, Option, Quiz
+from crewlab.exercises.types import CheckResult, LogLine, Option, Quiz
 
 if TYPE_CHECKING:
     from crewlab.results.records import ReplicaRecord, RequestRecord
@@ -75,6 +75,37 @@ QUIZZES: dict[str, Quiz] = {
         ),
     ),
 }
+
+LOGS: tuple[LogLine, ...] = (
+    LogLine(
+        "ValueError: OPENAI_API_KEY is required",
+        "The replica lacks the variable, and CrewAI asks for it at the first kickoff only. "
+        "Validate the environment at start-up.",
+    ),
+    LogLine(
+        "ImportError: Error importing native provider: Missing credentials",
+        "No package is missing: OPENAI_API_KEY is set and empty, as from an unset secret. Let "
+        "empty count as missing, at start-up.",
+    ),
+    LogLine(
+        "KeyError: 'SERPER_API_KEY'",
+        "The search tool builds without its key and fails when it is first used. Validate the "
+        "environment at start-up.",
+    ),
+    LogLine(
+        "AttributeError: 'NoneType' object has no attribute 'split'",
+        "os.getenv gave None and the code went on with it. Validate the environment at start-up.",
+    ),
+    LogLine(
+        "a key, such as made-up-5c4e, in an error message",
+        "Use SecretStr for keys, and hide inputs in validation errors.",
+    ),
+    LogLine(
+        "2 validation errors for Settings",
+        "The repair at work: the replica ends at start-up and names every variable it lacks. Set"
+        " them.",
+    ),
+)
 
 HINTS: tuple[str, ...] = (
     "Three variables are read at start-up. What does each of the three lines do when its variable "

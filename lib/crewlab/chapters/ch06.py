@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from crewlab.app import App
-from crewlab.exercises.types import CheckResult, Option, Quiz
+from crewlab.exercises.types import CheckResult, LogLine, Option, Quiz
 
 REPLICAS, REQUESTS = 2, 6
 LOAD = f"{REQUESTS} letters on {REPLICAS} replicas, forked from a master that imported the app"
@@ -61,6 +61,24 @@ QUIZZES: dict[str, Quiz] = {
         ),
     ),
 }
+
+LOGS: tuple[LogLine, ...] = (
+    LogLine(
+        "No error and no answer: every request of a forked worker times out",
+        "A kickoff ran before the fork, and the workers wait for threads that did not survive "
+        "it. Preload the imports, and warm up after the fork.",
+    ),
+    LogLine(
+        "crewai/crews/utils.py in prepare_kickoff, at future.result()",
+        "Where a stack dump shows a worker that waits for the event bus of before the fork. "
+        "Never kick off before a fork.",
+    ),
+    LogLine(
+        "RuntimeError: dictionary changed size during iteration",
+        "First kickoffs of a process met while CrewAI built its models without a lock. Warm each"
+        " worker up once, after the fork.",
+    ),
+)
 
 HINTS: tuple[str, ...] = (
     "The requests build their own crew, and that is right. Which line runs a crew while the module "
