@@ -163,6 +163,29 @@ def test_a_killed_kernel_takes_a_stopped_replica_with_it(
     wait_until_nothing_is_left(mark, temporary)
 
 
+LEAVES_A_CHILD = """
+import os, time
+
+child = os.fork()
+if child == 0:
+    time.sleep(60)
+    os._exit(0)
+
+
+def run(inputs):
+    os._exit(3)
+"""
+
+
+def test_a_replica_that_ends_takes_with_it_what_it_started(
+    start_script,  # type: ignore[no-untyped-def]
+) -> None:
+    process, mark, temporary = start_script(LEAVES_A_CHILD)
+    out, err = process.communicate(timeout=60)
+    assert "'lost': 2" in out, err
+    wait_until_nothing_is_left(mark, temporary)
+
+
 def test_an_error_in_a_display_ends_the_run_and_its_replicas(tmp_path: Path) -> None:
     def fail(event: object) -> None:
         raise RuntimeError("the display broke")

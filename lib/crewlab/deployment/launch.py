@@ -246,19 +246,23 @@ def _not_loaded(_inputs: dict[str, Any]) -> object:
     raise AssertionError("a replica of an app that failed to import takes no request")
 
 
-def kill_group(pid: int) -> None:
+def kill_group(pid: int, *, ended: bool = False) -> None:
     """Kill a replica and whatever it started, at once.
 
     Args:
         pid: the replica's process id; 0 or one that has ended is no error.
+        ended: it has ended itself, so only what it started is meant. Its number may be another
+            process's by now, but no other group's: not while one of its own group lives.
     """
     if pid <= 0:
         return
     if not hasattr(os, "killpg"):
         with contextlib.suppress(OSError):
-            os.kill(pid, signal.SIGTERM)  # TerminateProcess on Windows
+            if not ended:
+                os.kill(pid, signal.SIGTERM)  # TerminateProcess on Windows
         return
-    for kill in (os.killpg, os.kill):  # before its setsid a process leads no group
+    # Before its setsid a process leads no group.
+    for kill in (os.killpg,) if ended else (os.killpg, os.kill):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             kill(pid, signal.SIGKILL)
 

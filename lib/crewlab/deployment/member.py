@@ -154,11 +154,16 @@ class Member:
             with contextlib.suppress(OSError):
                 os.kill(self._handle.pid, signal.SIGTERM)
 
+    def end_the_rest(self) -> None:
+        """After its process has ended: kill what that had started, a process pool for instance."""
+        if self._handle is not None:
+            kill_group(self._handle.pid, ended=True)
+
     def clean_up(self) -> None:
         """After its process has ended or was killed: free the process, keep its log."""
         if self._handle is None or self._plan is None:
             return
-        kill_group(self._handle.pid if self._handle.exit_code() is None else 0)
+        kill_group(self._handle.pid, ended=self._handle.exit_code() is not None)
         self._handle.reap(timeout=2.0)
         forget_process(self._handle.pid)
         self._outbox.put(None)

@@ -129,6 +129,7 @@ class Supervisor:
             member.kill("grace period over")
         code = member.exit_code()
         if code is not None:
+            member.end_the_rest()  # they hold its pipe open
             self._drain(member)
             self._note_end(member, code)
 
