@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
@@ -134,6 +135,8 @@ def check(app: App) -> CheckResult:
     from crewlab import services
     from crewlab.deployment import scale
 
+    if not hasattr(os, "fork"):
+        return CheckResult(False, "this system has no fork. Linux, macOS and WSL do.")
     local = services.current()
     with tempfile.TemporaryDirectory(prefix="crewlab-check-") as folder:
         witness = _with_witness(app, Path(folder))
