@@ -44,6 +44,7 @@ lint: set-up
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/mypy --no-error-summary --strict scripts/set_up.py scripts/lock.py
+	@cd template && ../$(BIN)/mypy --no-error-summary --config-file ../pyproject.toml service
 
 build: set-up
 	@$(IN_VENV) exec $(BIN)/crewlab build
