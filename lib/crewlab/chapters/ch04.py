@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from crewlab.app import App
-from crewlab.exercises.types import CheckResult, Option, Quiz
+from crewlab.exercises.types import CheckResult, LogLine, Option, Quiz
 from crewlab.results.run import Run
 from crewlab.services import Services
 
@@ -69,6 +69,36 @@ QUIZZES: dict[str, Quiz] = {
         ),
     ),
 }
+
+LOGS: tuple[LogLine, ...] = (
+    LogLine(
+        "TypeError: cannot pickle '_thread.RLock' object",
+        "A crew, an agent, a model or an open session was sent to another process. Send plain "
+        "data, and build the objects there.",
+    ),
+    LogLine(
+        "BrokenProcessPool: A process in the process pool was terminated abruptly while the "
+        "future was running or pending.",
+        "Perhaps no process ended: an exception came back that cannot be unpickled, such as "
+        "openai's. Catch it in the worker and send its text.",
+    ),
+    LogLine(
+        "No answer, and a silent log, from a pool of processes",
+        "multiprocessing.Pool met an answer that cannot be unpickled and lost its reader. Send "
+        "plain data back, and wait with a time limit.",
+    ),
+    LogLine(
+        "ValueError: Error interpolating description: Invalid value for key 'db': Unsupported "
+        "type Connection in inputs",
+        "kickoff takes plain data only, with one worker too. Pass an id, and open the connection"
+        " where it is used.",
+    ),
+    LogLine(
+        "openai.BadRequestError: Error code: 400",
+        "The provider refused this one request. It must reach its own customer only: catch it in"
+        " the worker and send its text.",
+    ),
+)
 
 HINTS: tuple[str, ...] = (
     "The dict is plain. What else is in `self.pool.submit(self.answer, inputs)`? "
