@@ -78,7 +78,7 @@ def test_a_comparison_can_send_the_same_requests_and_know_where_the_broken_app_i
         judge=lambda inputs, answer: "day" not in inputs or "is known" in answer,
     )
     assert both.expect(but_right_at=[1]) == (
-        "As expected at 1, 2 replicas: broken fails but at 1, fixed answers every request right."
+        "As expected at 1, 2 replicas: broken fails (but at 1), fixed answers every request right."
     )
     for wrong in ([], [2], [1, 2]):
         with pytest.raises(ContractBroken, match=r"broken was all right at \[1\]"):

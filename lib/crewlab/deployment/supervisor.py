@@ -243,7 +243,7 @@ class Supervisor:
             case ("closed",):
                 member.has_hung_up = True
             case ("failed", error, traceback):
-                member.record.error = error
+                member.record.error = shorten(error, self._folder)
                 member.record.traceback = shorten(traceback, self._folder)
             case ("taken", number, thread):
                 member.taken += 1
@@ -254,7 +254,7 @@ class Supervisor:
                 self._backlog.answered(number, text)
             case ("error", number, error, traceback):
                 member.in_flight.discard(number)
-                traceback = shorten(traceback, self._folder)
+                error, traceback = (shorten(text, self._folder) for text in (error, traceback))
                 self._backlog.finish(number, "error", error=error, traceback=traceback)
 
     # --- telling and ending -------------------------------------------------------------------

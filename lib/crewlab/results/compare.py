@@ -72,7 +72,7 @@ class Comparison:
                 "If you edited an app, run its cell as it was."
             )
         counts = ", ".join(map(str, self.replicas))
-        but = f" but at {', '.join(map(str, but_right_at))}" if but_right_at else ""
+        but = f" (but at {', '.join(map(str, but_right_at))})" if but_right_at else ""
         return Verdict(
             f"As expected at {counts} replicas: {broken} fails{but},"
             f" {fixed} answers every request right."
