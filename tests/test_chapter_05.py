@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -175,17 +173,6 @@ def test_a_refused_request_of_the_fixed_app_waits_as_told_and_is_sent_once_more(
     assert again.started - refused.finished > 0.9  # the second it was told, and a random part
 
 
-@pytest.fixture
-def fleet(services: Services) -> Iterator[Any]:
-    """Give the bucket the replicas share, empty at first."""
-    client = services.storage.client()
-    client.create_bucket(Bucket="fleet")
-    yield client
-    for held in client.list_objects_v2(Bucket="fleet").get("Contents", ()):
-        client.delete_object(Bucket="fleet", Key=held["Key"])
-    client.delete_bucket(Bucket="fleet")
-
-
 def test_a_limit_of_each_process_is_too_high_when_more_replicas_start_than_planned(
     apps: ChapterApps,
 ) -> None:
@@ -194,24 +181,27 @@ def test_a_limit_of_each_process_is_too_high_when_more_replicas_start_than_plann
 
 @pytest.mark.parametrize(("replicas", "planned"), [(1, 2), (8, 4)])
 def test_a_shared_limit_holds_however_many_replicas_start(
-    apps: ChapterApps, fleet: Any, replicas: int, planned: int
+    apps: ChapterApps, services: Services, replicas: int, planned: int
 ) -> None:
-    run = demand(beside("shared", "fixed", apps), replicas=replicas, planned=planned)
-    run.expect(ok="all", refused="few")
-    assert fleet.list_objects_v2(Bucket="fleet")["KeyCount"] == 0, "every ticket is given back"
+    bucket = services.storage.new_bucket()
+    app = beside("shared", "fixed", apps)
+    env = {"TICKETS_BUCKET": bucket}
+    demand(app, replicas=replicas, planned=planned, env=env).expect(ok="all", refused="few")
+    left = services.storage.client().list_objects_v2(Bucket=bucket)["KeyCount"]
+    assert left == 0, "every ticket is given back"
 
 
 def test_a_ticket_whose_holder_died_is_taken_over_after_its_lease(
-    apps: ChapterApps, fleet: Any
+    apps: ChapterApps, services: Services
 ) -> None:
-    fleet.put_object(Bucket="fleet", Key="tickets/0", Body=b"of a replica that was killed")
-    app = beside("shared", "fixed", apps)
-    waiting = demand(app, replicas=1, timeout=3)
-    waiting.expect(timeout="all")
+    bucket = services.storage.new_bucket()
+    services.storage.client().put_object(Bucket=bucket, Key="tickets/0", Body=b"a dead replica's")
+    app, env = beside("shared", "fixed", apps), {"TICKETS_BUCKET": bucket}
+    demand(app, replicas=1, env=env, timeout=3).expect(timeout="all")
     text = app.path.read_text(encoding="utf-8")
     assert "seconds=60" in text
     app.path.write_text(text.replace("seconds=60", "seconds=1"), encoding="utf-8")
-    demand(app, replicas=1).expect(ok="all")
+    demand(app, replicas=1, env=env).expect(ok="all")
 
 
 def test_the_untouched_exercise_is_not_solved(apps: ChapterApps) -> None:

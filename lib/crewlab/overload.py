@@ -32,7 +32,7 @@ def demand(
     *,
     replicas: int,
     planned: int | None = None,
-    requests: int | None = None,
+    env: Mapping[str, str] | None = None,
     timeout: float = 60.0,
 ) -> Demand:
     """Deploy an app against a model with a quota, one customer at a time in each replica.
@@ -45,7 +45,7 @@ def demand(
         replicas: processes.
         planned: how many replicas the deployment was planned for (``REPLICAS``); by default as
             many as there are.
-        requests: customers, by default one a replica.
+        env: further variables.
         timeout: seconds after which a customer without answer counts as a timeout.
 
     Returns:
@@ -61,8 +61,8 @@ def demand(
             app,
             replicas=replicas,
             threads=1,
-            requests=requests or replicas,
-            env={"MODEL_QUOTA": str(QUOTA), "REPLICAS": str(planned or replicas)},
+            requests=replicas,
+            env={"MODEL_QUOTA": str(QUOTA), "REPLICAS": str(planned or replicas), **(env or {})},
             timeout=timeout,
         )
         return Demand(run, tuple(local.model.journal()), QUOTA)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from crewlab.app import App
-from crewlab.exercises.types import CheckResult, Option, Quiz
+from crewlab.exercises.types import CheckResult, LogLine, Option, Quiz
 from crewlab.results.demand import Demand
 
 FEW_REPLICAS, MANY_REPLICAS = 2, 8
@@ -56,6 +56,32 @@ QUIZZES: dict[str, Quiz] = {
         ),
     ),
 }
+
+LOGS: tuple[LogLine, ...] = (
+    LogLine(
+        "Error code: 429 - Rate limit reached",
+        "All replicas together ask more of the model than its quota. Bound what each process has"
+        " in flight, and retry in one layer, as long as Retry-After says.",
+    ),
+    LogLine(
+        "ToolExecutionFailedError: Tool 'rate_reviews' failed during",
+        "A tool raised, and the crew has tool_failure_policy='raise'. Without it the answer would"
+        " have been written from the text of the error.",
+    ),
+    LogLine(
+        "RuntimeError: can't start new thread",
+        "Pools without a bound have used up the replica's threads. Make one small pool a process.",
+    ),
+    LogLine(
+        "DatabaseOperationError: Error saving task outputs: unable to open database file",
+        "If the disk is fine: too many connections at once have taken all file descriptors, and"
+        " CrewAI's SQLite is the next to want one. Bound the pool.",
+    ),
+    LogLine(
+        "OOMKilled when many requests wait for the model",
+        "Each waiting thread holds what it works on. Bound the pool, then choose the limit.",
+    ),
+)
 
 HINTS: tuple[str, ...] = (
     "Which line sends several requests at the same time, and who says how many?",
