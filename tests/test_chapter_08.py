@@ -171,7 +171,8 @@ def test_crewais_own_retry_of_a_429_does_not_heed_retry_after(
 def test_max_rpm_lets_each_customer_start_and_then_sleeps(
     apps: ChapterApps, services: Services
 ) -> None:
-    run = scale(apps.app("throttled"), replicas=1, threads=2, requests=2, timeout=4)
+    services.model.configure(latency=0)
+    run = scale(apps.app("throttled"), replicas=1, threads=2, requests=2, timeout=6)
     run.expect(timeout="all")
     assert 3 < services.model.stats().total <= 6
 
