@@ -84,6 +84,7 @@ def test_crewai_hides_what_the_tool_raises_but_counts_it(apps: ChapterApps) -> N
     run = scale(app, requests=ALDERMOOR, **ONE)
     run.expect(ok="all")
     assert (run.requests[0].answer or "").endswith("(tool errors: 1)")
+    assert "No such file" not in run.replicas[0].log
 
 
 @pytest.mark.parametrize("place", ["Path(tempfile.gettempdir())", "Path.home()"])
@@ -385,6 +386,13 @@ def test_a_plausible_wrong_answer_is_not_solved_and_gets_a_hint(
             "    if inputs['step'] == 'send': raise ValueError('no bucket')\n"
             "    return inputs['company']",
             "drafts are written, but not sent: ValueError: no bucket.",
+        ),
+        (
+            "import os\n"
+            "def run(inputs):\n"
+            "    if inputs['company'] == 'Hartwell': os._exit(3)\n"
+            "    return inputs['company']",
+            "not every customer is answered: replica approval_app-",
         ),
     ],
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 from crewlab.app import App
 from crewlab.companies import COMPANIES
-from crewlab.exercises.types import CheckResult, Option, Quiz
+from crewlab.exercises.types import CheckResult, LogLine, Option, Quiz
 from crewlab.results.records import Event
 from crewlab.results.run import Run
 
@@ -63,6 +63,33 @@ QUIZZES: dict[str, Quiz] = {
         ),
     ),
 }
+
+LOGS: tuple[LogLine, ...] = (
+    LogLine(
+        "Error executing tool: [Errno 2] No such file or directory",
+        "A tool's file is on another replica's disk. CrewAI told the model, and the model answered"
+        " without it: status 200. Keep the file in object storage.",
+    ),
+    LogLine(
+        "FileNotFoundError: [Errno 2] No such file or directory",
+        "It was written by another replica, or before a restart. Keep it in object storage, and"
+        " pass its key.",
+    ),
+    LogLine(
+        "OSError: [Errno 30] Read-only file system",
+        "CrewAI makes folders when it is imported. Point HOME and CREWAI_STORAGE_DIR to a volume"
+        " that can be written.",
+    ),
+    LogLine(
+        "ValueError: Task with id 1f0c not found in the crew's tasks.",
+        "Another kickoff has emptied the store that replay reads: every kickoff does. Give each"
+        " service a CREWAI_STORAGE_DIR, and keep outputs yourself.",
+    ),
+    LogLine(
+        "PreconditionFailed: At least one of the pre-conditions you specified did not hold",
+        "The repair at work: another replica wrote first. Read again and try again.",
+    ),
+)
 
 HINTS: tuple[str, ...] = (
     "Two places belong to one replica's disk: where the draft is written and where it is read. "
@@ -181,8 +208,9 @@ def _problem_of(run: Run) -> CheckResult | None:
             (LOAD,),
             "Is the customer's name part of the key? And is all of the draft sent?",
         )
-    if run.ok < len(run.requests):
-        return CheckResult(False, "not every customer has an answer in time.", (LOAD,))
+    for record in run.requests:
+        if record.kind != "ok":
+            return CheckResult(False, f"not every customer is answered: {record.error}.", (LOAD,))
     return None
 
 
