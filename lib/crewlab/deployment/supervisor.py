@@ -163,6 +163,8 @@ class Supervisor:
     def _note_final_status(self, member: Member) -> None:
         if member.state == "ready":
             member.record.status, member.record.ready = "Running", True
+        elif member.state == "starting" and not member.record.restarts:
+            member.record.status = "ContainerCreating"  # in the place of one that was told to end
         elif member.state in ("backing-off", "starting"):  # it is being tried once more
             member.record.status = "CrashLoopBackOff"
         elif member.state == "terminating":

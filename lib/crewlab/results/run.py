@@ -145,6 +145,7 @@ class Run:
         errors: Amount | None = None,
         timeout: Amount | None = None,
         lost: Amount | None = None,
+        exit_code: int | None = None,
     ) -> Verdict:
         """State what must be seen in this run.
 
@@ -156,6 +157,7 @@ class Run:
             errors: the same for requests that failed with an error.
             timeout: the same for requests without answer in time.
             lost: the same for requests whose replica died.
+            exit_code: a code that at least one replica ended with (last), e.g. 137.
 
         Returns:
             One sentence that is the same whenever the expectation holds.
@@ -169,7 +171,7 @@ class Run:
         for kind in KINDS:
             if (amount := amounts[kind]) is not None:
                 found = self.count(kind)
-                holds = _holds(amount, found, len(self.requests))
+                holds = amount_holds(amount, found, len(self.requests))
                 (said if holds else missed).append(self._sentence(kind, amount))
         if error is not None:
             holds = any(error in text for text in self.errors)
@@ -177,6 +179,9 @@ class Run:
         if status is not None:
             holds = any(replica.status == status for replica in self.replicas)
             (said if holds else missed).append(f"a replica is {status}")
+        if exit_code is not None:
+            holds = any(replica.exit_code == exit_code for replica in self.replicas)
+            (said if holds else missed).append(f"a replica ended with exit code {exit_code}")
         if not said and not missed:
             raise ToldValueError("expect() was given nothing: name an outcome or an error.")
         if missed:
@@ -232,7 +237,14 @@ class Run:
         show(str(self), self._repr_html_(), self.picture())
 
 
-def _holds(amount: Amount, found: int, of: int) -> bool:
+def amount_holds(amount: Amount, found: int, of: int) -> bool:
+    """Tell whether what was found is the amount that must be seen.
+
+    Args:
+        amount: a number, "some" (at least one), "none" or "all".
+        found: how many there are.
+        of: how many there could be.
+    """
     match amount:
         case "some":
             return found > 0

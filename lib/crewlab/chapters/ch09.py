@@ -1,0 +1,177 @@
+"""Chapter 09: die well."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from crewlab.app import App
+from crewlab.exercises.types import CheckResult, Option, Quiz
+
+if TYPE_CHECKING:
+    from crewlab.results.run import Run
+
+QUIZZES: dict[str, Quiz] = {
+    "09-predict": Quiz(
+        "The queue delivers a job once more if its replica died before it answered. A replica is"
+        " killed after the charge, before the letter. What does the ledger show?",
+        (
+            Option(
+                "One payment: the second delivery finds the order charged.",
+                "Nothing in the app looks whether it was. The second delivery starts at its first"
+                " line.",
+            ),
+            Option(
+                "Two payments, and a request that failed with an error.",
+                "Two payments, yes. But nothing raises: the second delivery runs as smoothly as"
+                " any.",
+            ),
+            Option(
+                "Two payments, and every request answered.",
+                "The job is done again from its first line and answered. No outcome of the run"
+                " tells that somebody paid twice.",
+                right=True,
+            ),
+            Option(
+                "No payment: a killed process takes back what it has begun.",
+                "Only a database transaction is taken back. What left the process has happened.",
+            ),
+        ),
+    ),
+    "09-remember": Quiz(
+        "The app looks up whether the order is charged, and charges it if it is not. Is that"
+        " enough?",
+        (
+            Option(
+                "Yes: a job that comes again finds the payment.",
+                "It does if it comes later. Two deliveries at the same time both look before"
+                " either has written.",
+            ),
+            Option(
+                "No: looking and charging must be one step, under a key of the order.",
+                "A conditional write, a unique column or the payment service's own idempotency key"
+                " decides for exactly one of the two.",
+                right=True,
+            ),
+            Option(
+                "No: it also needs a lock in the process.",
+                "The other delivery is in another replica, and does not know that lock.",
+            ),
+            Option(
+                "Yes, if replicas drain on SIGTERM.",
+                "Draining helps at planned ends only. And queues deliver twice without any kill.",
+            ),
+        ),
+    ),
+}
+
+HINTS: tuple[str, ...] = (
+    "A replica is killed while the crew writes. What does the next delivery of the order find, "
+    "and what does it do then?",
+    "The mark says that somebody began; it is read as if the work were done. Take it away, and "
+    "ask: which line must not happen twice, and what is its key made of?",
+    'Charge with `Key=f"charges/{order}"` and `IfNoneMatch="*"`, so that the storage looks and '
+    "writes in one step. A `PreconditionFailed` then means: charged already, go on.",
+)
+
+REPLICAS = 2
+HELD = 2
+ORDERS = 4
+UNDER_KILLS = "Two replicas were killed while the model was being asked; their jobs came again."
+COPIES = 8
+AT_ONCE = "Two orders were delivered eight times each, all at the same time."
+
+
+def check(app: App) -> CheckResult:
+    """Kill the learner's app in the middle of its jobs, then deliver copies of orders at once.
+
+    Args:
+        app: the learner's.
+
+    Returns:
+        Solved if each order is answered and charged exactly once in both, by way of the model.
+    """
+    from crewlab.deployment import Eviction, scale
+    from crewlab.results.ledger import audit
+    from crewlab.services import current
+    from crewlab.services.shop import Shop
+
+    shop = Shop()
+    in_mid_job = shop.hold_jobs(HELD)
+    killed = scale(
+        app,
+        replicas=REPLICAS,
+        threads=1,
+        requests=shop.orders(ORDERS),
+        evict=[Eviction(number, when=in_mid_job) for number in range(REPLICAS)],
+        redeliver=2,
+        env=shop.environment,
+        judge=_is_about_its_customer,
+    )
+    local = current()
+    calls = local.model.stats().total if local is not None and local.model_is_local else None
+    shop.hold_jobs(0)
+    if killed.lost == ORDERS:
+        return CheckResult(False, f"the app does not start: {killed.first_error}.")
+    if killed.ok < ORDERS:
+        return _not_answered(killed, UNDER_KILLS)
+    if calls is not None and calls < ORDERS:
+        return CheckResult(
+            False,
+            "the answers are right, but not every customer's came from the model.",
+            hint="Let the crew do the work: each order needs a kickoff.",
+        )
+    payments = audit(killed, shop)
+    if payments.count("never"):
+        return CheckResult(
+            False,
+            "every order is answered, and some were never charged.",
+            (UNDER_KILLS,),
+            "A delivery that was killed leaves its traces behind. What does the next one take"
+            " them for?",
+        )
+    if payments.count("twice"):
+        return CheckResult(
+            False,
+            "customers are charged twice after a kill.",
+            (UNDER_KILLS,),
+            "The next delivery charges again. Give the payment a key that is the order's.",
+        )
+    # Enough copies to meet between looking and writing, however short that is.
+    copies = scale(
+        app,
+        replicas=4,
+        threads=4,
+        requests=[order for order in shop.orders(2) for _ in range(COPIES)],
+        env=shop.environment,
+        judge=_is_about_its_customer,
+    )
+    if copies.ok < len(copies.requests):
+        return _not_answered(copies, AT_ONCE)
+    if audit(copies, shop).count("once") < 2:
+        return CheckResult(
+            False,
+            "kills do no harm any more, but orders that come several times at once are charged"
+            " again.",
+            (AT_ONCE,),
+            "Between looking and writing there is room for another delivery. Let the storage do"
+            " both in one step.",
+        )
+    return CheckResult(
+        True, "every order is answered, and charged exactly once.", (UNDER_KILLS, AT_ONCE)
+    )
+
+
+def _is_about_its_customer(inputs: object, answer: str) -> bool:
+    return isinstance(inputs, dict) and inputs["company"] in answer
+
+
+def _not_answered(run: Run, load: str) -> CheckResult:
+    if run.wrong:
+        return CheckResult(False, "an answer does not name the customer it is for.", (load,))
+    error = run.first_error or "no answer in time"
+    refused = (
+        "A refused write says that the order is charged already. That is no failure: go on."
+        if "PreconditionFailed" in error
+        else None
+    )
+    return CheckResult(False, f"not every order is answered: {error}.", (load,), refused)
