@@ -18,9 +18,7 @@ from crewlab.results.text import table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-THREADS = 2
-ORDERS_PER_REPLICA = 3
-LONGEST_DELAY = 0.2  # s
+LONGEST_DELAY = 0.3  # s
 REDELIVER = 20
 
 
@@ -42,10 +40,10 @@ def draw_kills(
     Args:
         replicas: how many there are.
         draw: where chance comes from; the same seed gives the same kills.
-        in_mid_job: holds as soon as every replica has jobs that cannot end before it is killed.
+        in_mid_job: holds as soon as every replica has a job that cannot end before it is killed.
 
     Returns:
-        Each replica once in the middle of its jobs, and half as many at any moment of their work.
+        Each replica once in the middle of that job, and a quarter as many at any moment of their work.
     """
     certain = [
         Eviction(replica, when=in_mid_job, delay=draw.uniform(0, LONGEST_DELAY), grace=_grace(draw))
@@ -54,11 +52,10 @@ def draw_kills(
     anywhere = [
         Eviction(
             draw.randrange(replicas),
-            after=draw.randint(1, THREADS),
             delay=draw.uniform(0, LONGEST_DELAY),
             grace=_grace(draw),
         )
-        for _ in range((replicas + 1) // 2)
+        for _ in range((replicas + 3) // 4)
     ]
     return certain + anywhere
 
@@ -171,9 +168,8 @@ def kill_at_random(
 ) -> KillComparison:
     """Run apps under load while their replicas are killed, each by the same kills.
 
-    The first call of each thread is left unanswered by the model, so that every replica has jobs
-    in their middle when it is killed for the first time. What a killed replica had is delivered
-    once more.
+    The model leaves one call a replica unanswered, so that each has a job in its middle that only
+    a kill ends. What a killed replica had is delivered once more.
 
     Args:
         apps: each app under the name it is to be shown with.
@@ -191,12 +187,12 @@ def kill_at_random(
     for name, app in apps.items():
         draw = random.Random(seed)  # noqa: S311 - dice, no secret
         for number in replicas:
-            in_mid_job = shop.hold_jobs(number * THREADS)
+            in_mid_job = shop.hold_jobs(number)
             run = scale(
                 app,
                 replicas=number,
-                threads=THREADS,
-                requests=shop.orders(number * ORDERS_PER_REPLICA),
+                threads=1,
+                requests=shop.orders(number + number // 2 + 1),
                 evict=draw_kills(number, draw, in_mid_job),
                 redeliver=REDELIVER,
                 timeout=60,
