@@ -52,7 +52,8 @@ def _draw(axes: Axes, demand: Demand) -> None:
     for when, step in edges:
         level += step
         times.append(when)
-        levels.append(level)
+        # The journal notes when a request came, which is an instant before it is let in.
+        levels.append(min(level, demand.quota))
     axes.fill_between(times, levels, step="post", color=COLOURS["ok"], alpha=0.35, linewidth=0)
     axes.step(times, levels, where="post", color=COLOURS["ok"], label="in flight")
     axes.axhline(demand.quota, color="black", linestyle="--", label=f"quota: {demand.quota}")
