@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from crewlab.app import App
-from crewlab.exercises.types import CheckResult, Option, Quiz
+from crewlab.exercises.types import CheckResult, LogLine, Option, Quiz
 
 if TYPE_CHECKING:
     from crewlab.results.run import Run
@@ -69,6 +69,38 @@ QUIZZES: dict[str, Quiz] = {
         ),
     ),
 }
+
+LOGS: tuple[LogLine, ...] = (
+    LogLine(
+        "TimeoutError: Task '...' execution timed out after 2 seconds",
+        "max_execution_time is reported once the work has ended by itself, however long that "
+        "takes. Put a limit into the tool and into the model's client.",
+    ),
+    LogLine(
+        "InternalServerError: Error code: 500, nine times for one customer",
+        "The client's three attempts times the agent's three. Count retries in one layer: "
+        "LLM(max_retries=...), Agent(max_retry_limit=0).",
+    ),
+    LogLine(
+        "RateLimitError: Error code: 429, twenty-seven times for one customer",
+        "Three layers retry a 429: the client, crewai/llms/retry.py and the agent. Count retries"
+        " in one layer, and bound your concurrency.",
+    ),
+    LogLine(
+        "RuntimeError: Agent execution was invoked synchronously from within a running event loop",
+        "kickoff() was called inside async def. Use akickoff(), or a thread of an executor that "
+        "is large enough.",
+    ),
+    LogLine(
+        "No error and no answer, and later requests make no call at all",
+        "Tools that never return hold every thread of the pool. Nobody can stop a thread: give "
+        "the tool a limit of its own.",
+    ),
+    LogLine(
+        "A pause of a minute after the first few requests",
+        "max_rpm sleeps with its lock held. Limit in the client, or at the provider.",
+    ),
+)
 
 HINTS: tuple[str, ...] = (
     "`news.result(timeout=1)` gives up in time. What runs between that line and the tool's answer?",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from crewlab.app import App
-from crewlab.exercises.types import CheckResult, Option, Quiz
+from crewlab.exercises.types import CheckResult, LogLine, Option, Quiz
 
 if TYPE_CHECKING:
     from crewlab.results.run import Run
@@ -63,6 +63,29 @@ QUIZZES: dict[str, Quiz] = {
         ),
     ),
 }
+
+LOGS: tuple[LogLine, ...] = (
+    LogLine(
+        "ended with exit code 143 (SIGTERM)",
+        "A Python process ends at SIGTERM at once, with whatever it was doing. Handle it: drain,"
+        " then end.",
+    ),
+    LogLine(
+        "ended with exit code 137 (SIGKILL), its grace period is over",
+        "Something held the process after SIGTERM: a job that takes too long, or telemetry that "
+        "cannot reach its collector.",
+    ),
+    LogLine(
+        "replica ended with exit code 137 while it had this request",
+        "The job was acknowledged before the work was done, and is lost. Acknowledge it "
+        "afterwards.",
+    ),
+    LogLine(
+        "A customer is charged twice, and no request failed",
+        "The job was delivered again after its effect. Give every effect the job's key, and "
+        "write it with a condition.",
+    ),
+)
 
 HINTS: tuple[str, ...] = (
     "A replica is killed while the crew writes. What does the next delivery of the order find, "
