@@ -115,6 +115,7 @@ class Hello(BaseEvent):
     type: str = "hello"
 
 together = threading.Barrier(IDLE)
+WARM_UP
 
 @crewai_event_bus.on(Hello)
 def meet(source, event):
@@ -123,7 +124,7 @@ def meet(source, event):
 for _ in range(IDLE):
     crewai_event_bus.emit(None, Hello())
 pool = crewai_event_bus._sync_executor
-while pool._idle_semaphore._value < IDLE:  # in the master, before the fork
+while pool._idle_semaphore._value < len(pool._threads):  # in the master, before the fork
     time.sleep(0.01)
 
 def run(inputs):
@@ -134,21 +135,29 @@ def run(inputs):
 """
 
 
-def without_async_listener(apps: ChapterApps) -> App:
-    source = apps.source("fixed").replace("async def audit", "def audit")
-    return apps.save("fixed", source)
+def with_idle_threads(apps: ChapterApps, idle: int, seconds: int, warm_up: str = "") -> App:
+    """Have the master leave threads of the pool idle, and no async listener."""
+    source = POOL.replace("IDLE", str(idle)).replace("SECONDS", str(seconds))
+    fixed = apps.save("fixed", apps.source("fixed").replace("async def audit", "def audit"))
+    return beside(apps.save("pool", source.replace("WARM_UP", warm_up)), fixed)
 
 
 @pytest.mark.parametrize(("idle", "seconds", "outcome"), [(1, 30, "ok"), (2, 2, "lost")])
 def test_without_an_async_listener_each_inherited_idle_thread_swallows_one_event(
     apps: ChapterApps, idle: int, seconds: int, outcome: str
 ) -> None:
-    source = POOL.replace("IDLE", str(idle)).replace("SECONDS", str(seconds))
-    app = beside(apps.save("pool", source), without_async_listener(apps))
+    app = with_idle_threads(apps, idle, seconds)
     run = scale(app, replicas=1, threads=1, requests=1, start_method="fork")
     run.expect(**{outcome: "all"})
     if outcome == "lost":
         Stacks(run.replicas[0].log).expect("crewai/crews/utils.py", "prepare_kickoff")
+
+
+def test_without_an_async_listener_requests_at_the_same_time_free_one_another(
+    apps: ChapterApps,
+) -> None:
+    app = with_idle_threads(apps, 2, 30, 'fixed.build_crew().kickoff(inputs={"company": "Y"})')
+    scale(app, replicas=1, threads=4, requests=4, start_method="fork").expect(ok="all")
 
 
 def test_a_job_in_a_forked_process_hangs_after_a_hidden_kickoff_and_works_without(
