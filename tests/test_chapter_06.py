@@ -16,7 +16,7 @@ import pytest
 
 from crewlab import App, ContractBroken, compare, scale
 from crewlab.building import Project
-from crewlab.deployment.webserver import serve
+from crewlab.engines.wsgi import serve
 from crewlab.errors import ToldOSError
 from crewlab.exercises.check import evaluate
 from crewlab.notebook.posix import can_fork
@@ -292,7 +292,7 @@ def test_the_gunicorn_settings_warm_up_in_the_worker_and_refuse_an_earlier_kicko
         port = wait_for(folder / "fixed.log", r"Listening at: http://127\.0\.0\.1:(\d+)", good)[1]
         wait_for(folder / "fixed.log", "audit: kickoff for Yarrowdale", good)
         connection = HTTPConnection("127.0.0.1", int(port), timeout=60)
-        connection.request("GET", "/report?company=Aldermoor")
+        connection.request("POST", "/", '{"company": "Aldermoor"}')
         assert b"Aldermoor" in connection.getresponse().read()
         connection.close()
 
