@@ -35,7 +35,8 @@ def draw_demands(demands: Sequence[Demand]) -> Figure:
     for axes, demand in zip(panels, demands, strict=True):
         _draw(axes, demand)
     panels[0].set_ylabel("requests")
-    panels[0].set_ylim(0)
+    quota = max((demand.quota for demand in demands), default=1)
+    panels[0].set_ylim(0, max(panels[0].get_ylim()[1], 1.6 * quota))  # room for the legend
     panels[0].set_xlim(0)
     panels[0].legend(loc="upper right", fontsize=8)
     figure.subplots_adjust(left=0.07, right=0.99, bottom=0.2, top=0.88, wspace=0.06)
