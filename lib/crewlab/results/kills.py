@@ -43,8 +43,7 @@ def draw_kills(
         in_mid_job: holds as soon as every replica has a job that cannot end before it is killed.
 
     Returns:
-        Each replica once in the middle of that job, and a quarter as many at any moment of
-        their work.
+        Each replica once in the middle of that job, and a few at any moment of their work.
     """
     certain = [
         Eviction(replica, when=in_mid_job, delay=draw.uniform(0, LONGEST_DELAY), grace=_grace(draw))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
@@ -10,6 +11,7 @@ from crewlab.companies import default_requests
 from crewlab.services.handle import Services, start
 
 CHARGES = "charges/"
+BETWEEN_LOOKS = 0.05  # s
 
 
 class Shop:
@@ -85,4 +87,15 @@ class Shop:
         model = self._services.model
         model.reset()
         model.configure(hang=range(1, count + 1) if seconds is None else (), latency=seconds)
-        return lambda: model.stats().total >= count
+        arrived = False
+        look_at = 0.0
+
+        def have_arrived() -> bool:
+            """Ask the model now and then: a condition of many kills is looked at all the time."""
+            nonlocal arrived, look_at
+            if not arrived and time.monotonic() >= look_at:
+                arrived = model.stats().total >= count
+                look_at = time.monotonic() + BETWEEN_LOOKS
+            return arrived
+
+        return have_arrived
