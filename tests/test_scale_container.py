@@ -44,6 +44,31 @@ def deploy_report(folder: Path, **options: Any) -> list[dict[str, Any]]:
     return [json.loads(record.answer or "") for record in run.requests]
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="only Linux holds to cores")
+def test_all_replicas_share_the_cores_they_are_given(tmp_path: Path) -> None:
+    app = write_app(
+        tmp_path,
+        """
+        import os
+
+        at_import = sorted(os.sched_getaffinity(0))
+
+        def run(inputs):
+            return f"{inputs['company']} {at_import} {sorted(os.sched_getaffinity(0))}"
+        """,
+    )
+    run = scale(app, replicas=2, threads=1, requests=2, cores=1)
+    first = sorted(os.sched_getaffinity(0))[:1]
+    for record in run.requests:
+        assert record.answer == f"{record.inputs['company']} {first} {first}"
+
+
+@pytest.mark.skipif(hasattr(os, "sched_getaffinity"), reason="Linux holds to cores")
+def test_cores_are_refused_where_no_process_can_be_held_to_them(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cores= needs sched_setaffinity"):
+        scale(write_app(tmp_path, ECHO), cores=1)
+
+
 @pytest.mark.parametrize("start_method", START_METHODS)
 def test_each_replica_has_a_disk_of_its_own_that_is_gone_afterwards(
     tmp_path: Path, start_method: str

@@ -33,6 +33,7 @@ def scale(
     env: Environment | Sequence[Environment] | None = None,
     files: Files | None = None,
     memory_limit: float | None = None,
+    cores: int | None = None,
     timeout: float = 30.0,
     startup_timeout: float = 60.0,
     restarts: int = 0,
@@ -64,6 +65,7 @@ def scale(
             writes a reference to another variable.
         files: texts by relative path, in the working directory of each replica from its start.
         memory_limit: MiB of resident memory above which a replica is killed (OOMKilled, 137).
+        cores: how many processor cores of this machine all replicas share; None: all. Linux only.
         timeout: seconds from the release after which a request without answer is a timeout.
         startup_timeout: seconds a replica may take until it is ready; it is killed after that.
         restarts: how often a replica that ended is started again, with back-off.
@@ -98,6 +100,7 @@ def scale(
         env=env,
         files=files,
         memory_limit=memory_limit,
+        cores=cores,
         timeout=timeout,
         startup_timeout=startup_timeout,
         restarts=restarts,

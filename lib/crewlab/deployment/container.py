@@ -71,6 +71,7 @@ def make_container(plan: Plan, run_folder: Path, name: str, env: Environment) ->
         threads=plan.threads,
         read_only=plan.read_only,
         drain=plan.drain,
+        cores=plan.cores,
     )
 
 

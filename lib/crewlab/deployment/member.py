@@ -110,25 +110,28 @@ class Member:
             return float(memory)
         return 0.0
 
-    def sample(self, seconds: float) -> None:
+    def sample(self, seconds: float, *, is_last: bool = False) -> None:
         """Remember what its process holds, unless that was done a moment ago.
 
         Args:
             seconds: since the release of all requests.
+            is_last: remember it however short ago the one before was.
         """
-        if self._process is None or time.monotonic() < self._sample_at:
+        if self._process is None or self.killed_for:
+            return
+        if time.monotonic() < self._sample_at and not is_last:
             return
         self._sample_at = time.monotonic() + BETWEEN_SAMPLES
         with contextlib.suppress(psutil.Error), self._process.oneshot():
-            self.record.samples.append(
-                Sample(
-                    seconds=seconds,
-                    memory=self._process.memory_info().rss / MIB,
-                    files=self._process.num_fds() if hasattr(self._process, "num_fds") else 0,
-                    threads=self._process.num_threads(),
-                    start=self.generation,
-                )
+            sample = Sample(
+                seconds=seconds,
+                memory=self._process.memory_info().rss / MIB,
+                files=self._process.num_fds() if hasattr(self._process, "num_fds") else 0,
+                threads=self._process.num_threads(),
+                start=self.generation,
             )
+            if sample.memory:  # a process that is just ending holds nothing any more
+                self.record.samples.append(sample)
 
     def kill(self, reason: str) -> None:
         """Kill its process group with SIGKILL."""

@@ -44,6 +44,7 @@ class Plan:
     env: Sequence[Environment]
     files: Files
     memory_limit: float | None
+    cores: int | None
     timeout: float
     startup_timeout: float
     restarts: int
@@ -69,6 +70,7 @@ class ReplicaPlan:
         threads: how many requests are worked on at the same time.
         read_only: refuse writes outside ``folder/tmp``.
         drain: on SIGTERM, finish what is being worked on before ending.
+        cores: how many processor cores it shares with the other replicas; None: all there are.
     """
 
     name: str
@@ -80,6 +82,7 @@ class ReplicaPlan:
     threads: int
     read_only: bool
     drain: bool
+    cores: int | None = None
 
 
 def _whole_number(value: object, name: str, least: int, most: int) -> int:
@@ -211,6 +214,7 @@ def make_plan(
     env: Environment | Sequence[Environment] | None = None,
     files: Files | None = None,
     memory_limit: float | None = None,
+    cores: int | None = None,
     timeout: float = 30.0,
     startup_timeout: float = 60.0,
     restarts: int = 0,
@@ -249,6 +253,13 @@ def make_plan(
             "drain=True needs SIGTERM, which Windows does not have.\n"
             "A process there is ended without being asked.\nUse drain=False, or Linux or macOS."
         )
+    if cores is not None:
+        cores = _whole_number(cores, "cores", 1, os.cpu_count() or 1)
+        if not hasattr(os, "sched_setaffinity"):
+            raise ToldValueError(
+                "cores= needs sched_setaffinity, which this operating system does not have.\n"
+                "Only Linux lets a process be held to some cores.\nLeave it out here."
+            )
     count = _whole_number(replicas, "replicas", 1, MAX_REPLICAS)
     if recycle_after is not None:
         recycle_after = _whole_number(recycle_after, "recycle_after", 1, MAX_REQUESTS)
@@ -264,6 +275,7 @@ def make_plan(
         env=_as_environments(env, count),
         files=_as_files(files),
         memory_limit=memory_limit,
+        cores=cores,
         timeout=_seconds(timeout, "timeout"),
         startup_timeout=_seconds(startup_timeout, "startup_timeout"),
         restarts=_whole_number(restarts, "restarts", 0, 20),

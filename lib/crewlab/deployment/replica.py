@@ -92,6 +92,8 @@ def enter_container(plan: ReplicaPlan) -> None:
         os.setsid()  # a notebook's interrupt goes to the kernel's group and must not come here
         signal.signal(signal.SIGINT, signal.default_int_handler)
     _die_with_parent()
+    if plan.cores is not None and sys.platform == "linux":
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: plan.cores])
     os.environ.clear()
     os.environ.update(plan.env)
     os.chdir(plan.folder / "work")

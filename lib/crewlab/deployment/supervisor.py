@@ -91,6 +91,7 @@ class Supervisor:
             startup_seconds=(self._backlog.released or self._began) - self._began,
             seconds=seconds,
             own_judge=self._plan.judge is not None,
+            memory_limit=self._plan.memory_limit,
         )
 
     # --- replicas -----------------------------------------------------------------------------
@@ -116,12 +117,15 @@ class Supervisor:
     def _watch_process(self, member: Member, now: float) -> None:
         limit = self._plan.memory_limit
         memory = member.watch_memory()
-        if limit is not None and memory > limit:
+        if limit is not None and memory > limit and not member.killed_for:
             self._note(member, f"killed: memory above its limit of {limit:g} MiB")
+            if self._backlog.released:
+                member.sample(self._backlog.seconds, is_last=True)
             member.kill("OOMKilled")
         if self._backlog.released:
             member.sample(self._backlog.seconds)
-        if member.state == "starting" and now - member.started_at > self._plan.startup_timeout:
+        is_late = now - member.started_at > self._plan.startup_timeout
+        if member.state == "starting" and is_late and not member.killed_for:
             self._note(member, f"killed: not ready after {self._plan.startup_timeout:g} s")
             member.kill("startup probe failed")
         if member.state == "terminating" and now >= member.kill_at and not member.killed_for:
@@ -163,6 +167,7 @@ class Supervisor:
     def _note_final_status(self, member: Member) -> None:
         if member.state == "ready":
             member.record.status, member.record.ready = "Running", True
+            member.sample(self._backlog.seconds, is_last=True)
         elif member.state == "starting" and not member.record.restarts:
             member.record.status = "ContainerCreating"  # in the place of one that was told to end
         elif member.state in ("backing-off", "starting"):  # it is being tried once more

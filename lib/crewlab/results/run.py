@@ -46,6 +46,7 @@ class Run:
         startup_seconds: from the first start until all replicas were ready or had failed.
         seconds: from the release of the requests to the last outcome.
         own_judge: whether a judge of the chapter's own, not the names, told right from wrong.
+        memory_limit: MiB above which a replica was killed, or None.
     """
 
     app: str
@@ -56,6 +57,7 @@ class Run:
     startup_seconds: float
     seconds: float
     own_judge: bool = False
+    memory_limit: float | None = None
 
     def meaning(self, kind: Kind) -> str:
         """Say in a few words what an outcome means in this run."""
