@@ -22,6 +22,7 @@ _ROOMS: dict[str, str] = {
     "compare": "crewlab.results.compare",
     "diff": "crewlab.results.diff",
     "explore": "crewlab.notebook.explorer",
+    "growth": "crewlab.results.growth",
     "hint": "crewlab.exercises.hint",
     "preload": "crewlab.deployment",
     "progress": "crewlab.exercises.progress",

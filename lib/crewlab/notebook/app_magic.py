@@ -24,6 +24,7 @@ COURSE_NAMES: tuple[str, ...] = (
     "compare",
     "diff",
     "explore",
+    "growth",
     "hint",
     "progress",
     "quiz",
