@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from crewlab.app import App
-from crewlab.exercises.types import CheckResult, Option, Quiz
+from crewlab.exercises.types import CheckResult, LogLine, Option, Quiz
 from crewlab.results.growth import growth
 from crewlab.results.run import Run
 
@@ -71,6 +71,32 @@ QUIZZES: dict[str, Quiz] = {
         ),
     ),
 }
+
+LOGS: tuple[LogLine, ...] = (
+    LogLine(
+        "OOMKilled, exit code 137",
+        "The replica went above its memory limit. Plot memory over requests: a level means the "
+        "limit is too low, a slope means a leak.",
+    ),
+    LogLine(
+        "Memory and open files that grow with each request",
+        "A @CrewBase class made for each request is kept for ever, with all that hangs on it. "
+        "Use a plain factory.",
+    ),
+    LogLine(
+        "Threads that grow with each request",
+        "max_rpm starts timers that nobody stops. Limit in the client, or at the provider.",
+    ),
+    LogLine(
+        "killed: not ready after",
+        "Many replicas import CrewAI on few cores and miss the start-up probe. Give the probe "
+        "time, or start fewer at once.",
+    ),
+    LogLine(
+        "ended at start-up with exit code 137",
+        "The limit is below what importing CrewAI needs.",
+    ),
+)
 
 HINTS: tuple[str, ...] = (
     "Look for what lives as long as the process. What does each request give to it?",
