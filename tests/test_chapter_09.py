@@ -227,6 +227,15 @@ WRONG_ANSWERS = {
         (CHARGE, CHARGE.replace("/{uuid.uuid4()}", "")),
     ),
     "the mark after the work": ((MARK, ""), (CHARGE, CHARGE + MARK)),
+    "a look just before the charge": (
+        (LOOK, ""),
+        (MARK, ""),
+        (
+            CHARGE,
+            '    if not is_there(f"charges/{order}"):\n'
+            '        storage.put_object(Bucket=BUCKET, Key=f"charges/{order}")\n',
+        ),
+    ),
     "the charge before the work": ((LOOK, ""), (MARK, CHARGE), (ANSWER + CHARGE, ANSWER)),
     "a conditional mark": (
         (LOOK, ""),
@@ -253,6 +262,7 @@ ADVICE = {
     "no mark at all": "do both in one step",
     "one key for all attempts, written over": "do both in one step",
     "the mark after the work": "do both in one step",
+    "a look just before the charge": "do both in one step",
     "the charge before the work": "a key that is the order's",
     "a conditional mark": "What does the next one take them for",
     "a refused write that is raised": "charged already",

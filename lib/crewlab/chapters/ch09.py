@@ -100,8 +100,9 @@ REPLICAS = 2
 HELD = 2
 ORDERS = 4
 UNDER_KILLS = "Two replicas were killed while the model was being asked; their jobs came again."
-COPIES = 8
-AT_ONCE = "Two orders were delivered eight times each, all at the same time."
+COPIED, COPIES = 2, 4
+ON_ITS_WAY = 0.5  # s a write takes to the storage
+AT_ONCE = "Two orders were delivered four times each, all at once; the storage was slow to write."
 
 
 def check(app: App) -> CheckResult:
@@ -116,6 +117,7 @@ def check(app: App) -> CheckResult:
     from crewlab.deployment import Eviction, scale
     from crewlab.results.ledger import audit
     from crewlab.services import current
+    from crewlab.services.far_storage import FarStorage
     from crewlab.services.shop import Shop
 
     shop = Shop()
@@ -159,18 +161,18 @@ def check(app: App) -> CheckResult:
             (UNDER_KILLS,),
             "The next delivery charges again. Give the payment a key that is the order's.",
         )
-    # Enough copies to meet between looking and writing, however short that is.
-    copies = scale(
-        app,
-        replicas=4,
-        threads=4,
-        requests=[order for order in shop.orders(2) for _ in range(COPIES)],
-        env=shop.environment,
-        judge=_is_about_its_customer,
-    )
+    with FarStorage(ON_ITS_WAY) as far:
+        copies = scale(
+            app,
+            replicas=REPLICAS,
+            threads=COPIED * COPIES // REPLICAS,
+            requests=[order for order in shop.orders(COPIED) for _ in range(COPIES)],
+            env=shop.environment | far.environment,
+            judge=_is_about_its_customer,
+        )
     if copies.ok < len(copies.requests):
         return _not_answered(copies, AT_ONCE)
-    if audit(copies, shop).count("once") < 2:
+    if audit(copies, shop).count("once") < COPIED:
         return CheckResult(
             False,
             "kills do no harm any more, but orders that come several times at once are charged"
