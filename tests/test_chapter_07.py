@@ -11,6 +11,7 @@ import pytest
 from crewlab import App, ContractBroken, growth, scale
 from crewlab.exercises.check import evaluate
 from crewlab.results.run import Run
+from crewlab.services import Services
 from tests.chapter_apps import ChapterApps
 
 CHAPTER = "07"
@@ -22,9 +23,11 @@ PINNING = pytest.mark.skipif(
 )
 
 
-def head_room(apps: ChapterApps) -> float:
+@pytest.fixture(scope="module")
+def limit(services: Services, tmp_path_factory: pytest.TempPathFactory) -> float:
     """Give the limit that the chapter chooses after its short test."""
-    alone = scale(apps.app("broken"), replicas=1, threads=1, requests=4)
+    app = ChapterApps(CHAPTER, tmp_path_factory.mktemp("limit")).app("broken")
+    alone = scale(app, replicas=1, threads=1, requests=4)
     alone.expect(ok="all")
     return round(alone.replicas[0].peak_memory) + 100
 
@@ -36,35 +39,29 @@ def said(run: Run, pattern: str) -> list[str]:
 
 @pytest.mark.parametrize("replicas", [1, 2, 4])
 def test_the_leaking_app_is_killed_and_the_plain_factory_is_not(
-    apps: ChapterApps, replicas: int
+    apps: ChapterApps, limit: float, replicas: int
 ) -> None:
-    limit = head_room(apps)
     load = {"replicas": replicas, "requests": replicas * A_REPLICA, "memory_limit": limit}
     crash = scale(apps.app("broken"), **load)
     crash.expect(status="OOMKilled", ok="some", lost="some", wrong="none", errors="none")
     growth(crash).expect(memory="grows")
     assert all(replica.peak_memory > limit for replica in crash.replicas)
+    if sys.platform != "win32":  # which has no signals
+        assert {replica.exit_code for replica in crash.replicas} == {137}
     repaired = scale(apps.app("fixed"), **load)
     repaired.expect(ok="all")
     growth(repaired).expect(memory="level", threads="level")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="exit codes of signals are POSIX's")
-def test_the_killed_replica_reports_137(apps: ChapterApps) -> None:
-    run = scale(apps.app("broken"), replicas=1, requests=A_REPLICA, memory_limit=head_room(apps))
-    assert run.replicas[0].exit_code == 137
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not count open files so")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell how many are open")
 def test_open_files_grow_with_the_leak(apps: ChapterApps) -> None:
     run = scale(apps.app("broken"), replicas=1, requests=30)
     growth(run).expect(memory="grows", files="grows")
 
 
 def test_the_contracts_complain_when_the_fixed_app_takes_the_broken_ones_place(
-    apps: ChapterApps,
+    apps: ChapterApps, limit: float
 ) -> None:
-    limit = head_room(apps)
     replaced = apps.save("broken", apps.source("fixed"))
     run = scale(replaced, replicas=1, requests=A_REPLICA, memory_limit=limit)
     with pytest.raises(ContractBroken, match=f"Seen instead: {A_REPLICA} ok"):
@@ -73,12 +70,14 @@ def test_the_contracts_complain_when_the_fixed_app_takes_the_broken_ones_place(
         growth(run).expect(memory="grows")
 
 
-def test_restarts_and_redelivery_lose_nothing_and_do_some_work_twice(apps: ChapterApps) -> None:
+def test_restarts_and_redelivery_lose_nothing_and_do_some_work_twice(
+    apps: ChapterApps, limit: float
+) -> None:
     run = scale(
         apps.app("broken"),
         replicas=2,
         requests=2 * A_REPLICA,
-        memory_limit=head_room(apps),
+        memory_limit=limit,
         restarts=10,
         redeliver=5,
     )
@@ -87,8 +86,7 @@ def test_restarts_and_redelivery_lose_nothing_and_do_some_work_twice(apps: Chapt
     assert any(record.attempts > 1 for record in run.requests)
 
 
-def test_recycling_keeps_the_leaking_app_under_its_limit(apps: ChapterApps) -> None:
-    limit = head_room(apps)
+def test_recycling_keeps_the_leaking_app_under_its_limit(apps: ChapterApps, limit: float) -> None:
     run = scale(
         apps.app("broken"),
         replicas=2,
@@ -132,7 +130,7 @@ def test_collecting_garbage_does_not_help_the_leaking_app(apps: ChapterApps) -> 
 
 
 def test_one_instance_for_all_answers_about_customers_of_before(apps: ChapterApps) -> None:
-    run = scale(apps.app("shared"), replicas=1, threads=1, requests=40)
+    run = scale(apps.app("shared"), replicas=1, threads=1, requests=30)
     run.expect(wrong="some", errors="none", lost="none")
     names = [record.inputs["company"] for record in run.requests]
     for record in run.requests:
