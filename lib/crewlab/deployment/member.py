@@ -23,6 +23,7 @@ from crewlab.results.records import ReplicaRecord, Sample
 
 LOG_TAIL = 64 * 1024
 BETWEEN_SAMPLES = 0.1  # s
+SIGTERM = "sigterm"
 MIB = 1024 * 1024
 
 Post = Callable[[tuple[Any, ...]], None]
@@ -154,8 +155,7 @@ class Member:
         if grace <= 0:
             self.kill("evicted")
         elif self._handle is not None:
-            with contextlib.suppress(OSError):
-                os.kill(self._handle.pid, signal.SIGTERM)
+            self._outbox.put((SIGTERM, self._handle.pid))  # after the requests it was given
 
     def end_the_rest(self) -> None:
         """After its process has ended: kill what that had started, a process pool for instance."""
@@ -206,6 +206,9 @@ def _listen(connection: Connection, post: Post, index: int, generation: int) -> 
 def _speak(connection: Connection, outbox: queue.SimpleQueue[tuple[Any, ...] | None]) -> None:
     while (message := outbox.get()) is not None:
         try:
-            connection.send(message)
+            if message[0] == SIGTERM:
+                os.kill(message[1], signal.SIGTERM)
+            else:
+                connection.send(message)
         except OSError:
             return
