@@ -9,12 +9,10 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
-from multiprocessing import reduction
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Any, Protocol
+from typing import Protocol
 
 from crewlab.deployment import replica
 from crewlab.deployment.plan import ReplicaPlan, StartMethod
@@ -78,8 +76,10 @@ def make_launcher(start_method: StartMethod, plan: ReplicaPlan, startup_timeout:
         The launcher.
     """
     if start_method == "fork":
-        return _MasterLauncher(plan, startup_timeout)
-    return _ProcessLauncher(start_method)
+        from crewlab.deployment.master import MasterLauncher
+
+        return MasterLauncher(plan, startup_timeout)
+    return ProcessLauncher(start_method)
 
 
 def start_server(target: Target, plan: ReplicaPlan) -> tuple[Handle, Connection]:
@@ -92,7 +92,7 @@ def start_server(target: Target, plan: ReplicaPlan) -> tuple[Handle, Connection]
     Returns:
         The process and our end of its pipe.
     """
-    process, ours = _ProcessLauncher("forkserver")._start(target, plan)
+    process, ours = ProcessLauncher("forkserver")._start(target, plan)
     return _ProcessHandle(process), ours
 
 
@@ -110,7 +110,7 @@ class _ProcessHandle:
             self._process.close()
 
 
-class _ProcessLauncher:
+class ProcessLauncher:
     """forkserver and spawn: each replica is a process of ``multiprocessing``."""
 
     def __init__(self, start_method: str) -> None:
@@ -119,6 +119,7 @@ class _ProcessLauncher:
             preload()
 
     def start(self, plan: ReplicaPlan) -> tuple[Handle, Connection]:
+        """Start a replica; give its process and our end of its pipe."""
         process, ours = self._start(replica.main, plan)
         return _ProcessHandle(process), ours
 
@@ -135,115 +136,6 @@ class _ProcessLauncher:
 
     def close(self) -> None:
         """Nothing is held: the fork server serves the next run too."""
-
-
-class _ForkedHandle:
-    def __init__(self, pid: int, master: _MasterLauncher) -> None:
-        self.pid = pid
-        self._master = master
-
-    def exit_code(self) -> int | None:
-        return self._master.exit_code_of(self.pid)
-
-    def reap(self, timeout: float) -> None:
-        deadline = time.monotonic() + timeout
-        while self.exit_code() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-
-
-class _MasterLauncher(_ProcessLauncher):
-    """fork: a master process imports the app, then forks the replicas, as ``--preload`` does."""
-
-    def __init__(self, plan: ReplicaPlan, startup_timeout: float) -> None:
-        super().__init__("forkserver")
-        self._startup_timeout = startup_timeout
-        self._exit_codes: dict[int, int] = {}
-        self._process, self._commands = self._start(run_master, plan)
-
-    def start(self, plan: ReplicaPlan) -> tuple[Handle, Connection]:
-        ours, theirs = multiprocessing.Pipe()
-        with theirs:
-            try:
-                self._commands.send(plan)
-                reduction.send_handle(self._commands, theirs.fileno(), self._process.pid)
-                while self._commands.poll(self._startup_timeout):
-                    kind, *news = self._commands.recv()
-                    if kind == "forked":
-                        return _ForkedHandle(news[0], self), ours
-                    self._exit_codes[news[0]] = news[1]
-            except (OSError, EOFError):
-                pass
-            kill_group(self._process.pid or 0)  # it hangs or is gone, and so are its replicas
-            return _ForkedHandle(0, self), ours
-
-    def exit_code_of(self, pid: int) -> int | None:
-        with contextlib.suppress(OSError, EOFError):
-            while self._commands.poll():
-                _, ended, code = self._commands.recv()
-                self._exit_codes[ended] = code
-        code = self._process.exitcode
-        if pid not in self._exit_codes and code is not None:
-            # A replica dies with its master; one that was never forked shares the master's fate.
-            self._exit_codes[pid] = -signal.SIGKILL if pid else code
-        return self._exit_codes.get(pid)
-
-    def close(self) -> None:
-        self._commands.close()
-        kill_group(self._process.pid or 0)
-        self._process.join(2)
-
-
-def run_master(commands: Connection, plan: ReplicaPlan) -> None:
-    """Be the preloading master: import the app once, fork a replica whenever told to.
-
-    Args:
-        commands: pipe to the supervisor; receives plans, each followed by the pipe of its replica.
-        plan: the master's own environment, disk and log.
-    """
-    replica.enter_container(plan)
-    try:
-        run = replica.load_app(plan)
-        failure: BaseException | None = None
-    except BaseException as error:
-        run, failure = _not_loaded, error
-    running = 0
-    while True:
-        try:
-            asked = commands.poll(0.02)
-            if asked:
-                replica_plan = commands.recv()
-                pipe = reduction.recv_handle(commands)
-        except (EOFError, OSError):
-            os._exit(0)
-        if asked:
-            pid = os.fork()
-            if pid == 0:
-                commands.close()
-                with Connection(pipe) as connection:
-                    _be_forked_replica(connection, replica_plan, run, failure)
-            os.close(pipe)
-            running += 1
-            commands.send(("forked", pid))
-        while running:
-            ended, status = os.waitpid(-1, os.WNOHANG)
-            if not ended:
-                break
-            running -= 1
-            commands.send(("ended", ended, os.waitstatus_to_exitcode(status)))
-
-
-def _be_forked_replica(
-    connection: Connection, plan: ReplicaPlan, run: replica.Run, failure: BaseException | None
-) -> None:
-    if failure is not None:
-        replica.enter_container(plan)
-        replica.report_failure(connection.send, failure)
-        replica.leave(1)
-    replica.main(connection, plan, run)
-
-
-def _not_loaded(_inputs: dict[str, Any]) -> object:
-    raise AssertionError("a replica of an app that failed to import takes no request")
 
 
 def kill_group(pid: int, *, ended: bool = False) -> None:
