@@ -1,4 +1,4 @@
-"""The service on HTTP: ``uvicorn service.app:app --workers 4``.
+"""The service on HTTP, as ``python -m service`` serves it.
 
 Importing this validates the environment first and then imports CrewAI, but kicks nothing off: a
 server may preload it and fork.
@@ -23,7 +23,7 @@ from service.settings import keep_crewai_at_home, load
 
 SETTINGS = load()
 keep_crewai_at_home(SETTINGS)
-logs.set_up([SETTINGS.openai_api_key.get_secret_value()])
+logs.set_up(SETTINGS.secrets)
 
 from service.crew import build_crew, write_report  # noqa: E402 - after the settings, on purpose
 from service.desk import Desk, Full, Late  # noqa: E402

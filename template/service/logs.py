@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import json
 import logging
 import sys
 from collections.abc import Iterable
 from typing import Any
 
+from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
 HIDDEN = "[hidden]"
@@ -22,11 +25,13 @@ class Redacting(JsonFormatter):
             secrets: the values that no line may show.
         """
         super().__init__(
-            "{asctime}{levelname}{name}{message}",
+            "{asctime}{levelname}{process}{name}{message}",
             style="{",
+            reserved_attrs=[*RESERVED_ATTRS, "color_message"],
             rename_fields={"asctime": "time", "levelname": "level"},
         )
-        self._secrets = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
+        as_written = {json.dumps(secret)[1:-1] for secret in secrets if secret}
+        self._secrets = sorted(as_written, key=len, reverse=True)
 
     def format(self, record: logging.LogRecord) -> str:
         """Write one record as a line."""
@@ -36,16 +41,29 @@ class Redacting(JsonFormatter):
         return line
 
 
+class Printed(io.TextIOBase):
+    """Takes the place of standard output: CrewAI prints there too, and a print hides nothing."""
+
+    encoding = "utf-8"
+
+    def write(self, text: str) -> int:
+        """Log what somebody prints."""
+        if text.strip():
+            logging.getLogger("printed").info(text.rstrip())
+        return len(text)
+
+
 def set_up(secrets: Iterable[str], stream: Any = None) -> None:
-    """Let every logger of this process write JSON to standard output.
+    """Let every logger, and every print, of this process write JSON to standard output.
 
     Args:
         secrets: the values that no line may show.
         stream: where to instead, for tests.
     """
-    handler = logging.StreamHandler(stream or sys.stdout)
+    handler = logging.StreamHandler(stream or sys.__stdout__)
     handler.setFormatter(Redacting(secrets))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    sys.stdout = Printed()
     # Clients tell each call of theirs at this level; one line for each job is enough.
     for name in ("httpx", "openai", "botocore", "urllib3"):
         logging.getLogger(name).setLevel(logging.WARNING)

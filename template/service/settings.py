@@ -30,6 +30,9 @@ class Settings(BaseSettings):
         openai_base_url: where the model is, if it is not OpenAI's own.
         crewai_storage_dir: where CrewAI may write; absolute, writable, not shared by replicas.
         service_bucket: the bucket that keeps the reports.
+        service_host: where to listen; 0.0.0.0 in a container.
+        service_port: the port; 0 lets the system choose.
+        service_workers: processes.
         service_model: the model's name.
         service_kickoffs: kickoffs at once in one process: the provider's quota divided by the
             number of processes, at most.
@@ -45,12 +48,20 @@ class Settings(BaseSettings):
     openai_base_url: Text | None = None
     crewai_storage_dir: Path
     service_bucket: Text
+    service_host: Text = "127.0.0.1"
+    service_port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    service_workers: Count = 2
     service_model: Text = "gpt-4o-mini"
     service_kickoffs: Count = 4
     service_waiting: Count = 8
     service_job_seconds: Seconds = 60.0
     service_model_seconds: Seconds = 20.0
     service_model_retries: Annotated[int, Field(ge=0, le=10)] = 2
+
+    @property
+    def secrets(self) -> list[str]:
+        """What no log line may show."""
+        return [self.openai_api_key.get_secret_value(), os.environ.get("AWS_SECRET_ACCESS_KEY", "")]
 
     @field_validator("openai_api_key")
     @classmethod
@@ -93,7 +104,8 @@ def load() -> Settings:
 
 
 def _said(kind: str, message: str) -> str:
-    return "it is missing" if kind == "missing" else message.removeprefix("Value error, ")
+    said = {"missing": "it is missing", "string_too_short": "it is empty"}
+    return said.get(kind, message.removeprefix("Value error, "))
 
 
 def keep_crewai_at_home(settings: Settings) -> None:

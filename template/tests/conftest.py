@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import boto3
 import pytest
@@ -35,9 +34,3 @@ def model(world: tuple[Model, dict[str, str]]) -> Model:
 def variables(world: tuple[Model, dict[str, str]]) -> dict[str, str]:
     """Give the environment that the service needs: a copy, to change."""
     return dict(world[1])
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Give a folder that is gone after the test."""
-    return tmp_path

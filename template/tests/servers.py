@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,12 +21,17 @@ class Server:
     """A running service.
 
     Attributes:
-        url: where it listens.
         process: uvicorn's parent process.
     """
 
-    def __init__(self, url: str, process: subprocess.Popen[str], log: Path) -> None:
-        self.url, self.process, self._log = url, process, log
+    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
+        self.process, self._log = process, log
+
+    @property
+    def url(self) -> str:
+        """Where it listens; empty before it does."""
+        found = re.search(r"running on (http://127\.0\.0\.1:\d+)", self.log())
+        return found[1] if found else ""
 
     def ask(self, company: str, key: str) -> httpx.Response:
         """Send a job."""
@@ -36,38 +41,26 @@ class Server:
         """Give what it has written so far."""
         return self._log.read_text(encoding="utf-8")
 
-    def stop(self) -> int:
-        """Send SIGTERM, wait, and give the exit code."""
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
-
 
 @contextlib.contextmanager
 def serving(variables: dict[str, str], folder: Path, workers: int = 2) -> Iterator[Server]:
     """Run the service until the block ends; nothing of it is left then."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
     log = folder / "log.txt"
-    command = [
-        *(sys.executable, "-m", "uvicorn", "service.app:app", "--host", "127.0.0.1"),
-        *("--port", str(port), "--workers", str(workers), "--timeout-graceful-shutdown", "30"),
-        *("--timeout-worker-healthcheck", "60", "--no-access-log"),
-    ]
+    ours = {"SERVICE_PORT": "0", "SERVICE_WORKERS": str(workers)}
     with log.open("w") as output:
         process = subprocess.Popen(
-            command,
+            [sys.executable, "-m", "service"],
             cwd=Path(__file__).parents[1],
-            env={**os.environ, **variables},
+            env={**os.environ, **variables, **ours},
             stdout=output,
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
         )
-    server = Server(f"http://127.0.0.1:{port}", process, log)
+    server = Server(process, log)
     try:
         deadline = time.monotonic() + START_UP
-        while server.log().count('"message": "ready"') < workers:
+        while not server.url or server.log().count('"message": "ready"') < workers:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"the service did not start:\n{server.log()}")
             time.sleep(0.1)

@@ -13,6 +13,7 @@ from moto.server import ThreadedMotoServer
 
 BUCKET = "reports-of-tests"
 KEY = "test-key-that-no-log-may-show"
+SECRET = "test-secret-that-no-log-may-show"  # noqa: S105
 
 
 class Model(ThreadingHTTPServer):
@@ -20,6 +21,7 @@ class Model(ThreadingHTTPServer):
 
     Attributes:
         latency: seconds before an answer.
+        stuck: companies about whom it does not answer as long as they are in here.
         status: what to answer with; anything but 200 is an error.
         asked: how many calls there were.
         peak: the most calls at the same time.
@@ -28,7 +30,8 @@ class Model(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self) -> None:
-        self.latency, self.status, self.asked, self.peak, self._now = 0.05, 200, 0, 0, 0
+        self._now = 0
+        self.reset()
         self._lock = threading.Lock()
         super().__init__(("127.0.0.1", 0), _Answer)
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -39,6 +42,7 @@ class Model(ThreadingHTTPServer):
 
     def reset(self) -> None:
         self.latency, self.status, self.asked, self.peak = 0.05, 200, 0, 0
+        self.stuck: set[str] = set()
 
     def enter(self) -> None:
         with self._lock:
@@ -60,7 +64,11 @@ class _Answer(BaseHTTPRequestHandler):
         self.server.enter()
         try:
             time.sleep(self.server.latency)
-            self._send(self.server.status, _completion(json.loads(body)))
+            request = json.loads(body)
+            company = _company(request)
+            while company in self.server.stuck:
+                time.sleep(0.01)
+            self._send(self.server.status, _completion(request, company))
         except OSError:
             self.close_connection = True  # the client's patience was at an end
         finally:
@@ -78,10 +86,14 @@ class _Answer(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def _completion(request: dict[str, Any]) -> dict[str, Any]:
+def _company(request: dict[str, Any]) -> str:
     prompt = " ".join(str(message["content"]) for message in request["messages"])
     found = re.search(r"report on ([A-Z]\w*)\.", prompt)
-    text = f"Report on {found[1] if found else 'nobody'}."
+    return found[1] if found else "nobody"
+
+
+def _completion(request: dict[str, Any], company: str) -> dict[str, Any]:
+    text = f"Report on {company}."
     return {
         "id": "chatcmpl-1",
         "object": "chat.completion",
@@ -120,6 +132,6 @@ def environment(model: Model, storage: Storage, folder: str) -> dict[str, str]:
         "SERVICE_BUCKET": BUCKET,
         "AWS_ENDPOINT_URL_S3": storage.url,
         "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_SECRET_ACCESS_KEY": SECRET,
         "AWS_DEFAULT_REGION": "us-east-1",
     }

@@ -104,9 +104,11 @@ def test_one_more_than_there_are_places_is_refused_at_once(make: Make, writer: W
     async def play() -> list[Report]:
         desk = make(kickoffs=1, waiting=2)
         tasks = await begin(desk, jobs(3))
-        with pytest.raises(Full):
-            await desk.report(Job(company="Late", key="late"))
+        one_more = asyncio.create_task(desk.report(Job(company="Late", key="late")))
+        await asyncio.sleep(0)
         writer.go.set()
+        with pytest.raises(Full):
+            await one_more
         return await asyncio.gather(*tasks)
 
     assert len(asyncio.run(play())) == 3

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 import uuid
+from pathlib import Path
 
 import boto3
 import pytest
@@ -44,10 +46,24 @@ def test_a_job_survives_json(job: Job) -> None:
     assert Job.model_validate_json(job.model_dump_json()) == job
 
 
-def test_a_report_that_is_kept_is_found(reports: Reports, job: Job) -> None:
+def test_what_one_replica_keeps_another_one_finds(
+    model: Model, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def on_replica(name: str) -> Reports:
+        """Give the reports as a replica sees them, on a disk of its own."""
+        disk = tmp_path / name
+        disk.mkdir()
+        monkeypatch.chdir(disk)
+        monkeypatch.setattr(tempfile, "tempdir", str(disk))
+        return Reports(BUCKET)
+
+    kept = on_replica("one").keep(job, Report(company=job.company, text="first"))
+    assert on_replica("two").find(job) == kept
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_report_that_nobody_kept_is_not_found(reports: Reports, job: Job) -> None:
     assert reports.find(job) is None
-    kept = reports.keep(job, Report(company=job.company, text="first"))
-    assert reports.find(job) == kept
 
 
 def test_of_several_replicas_that_keep_at_once_one_wins_and_all_give_its_report(

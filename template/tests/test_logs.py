@@ -5,17 +5,19 @@ from __future__ import annotations
 import io
 import json
 import logging
+import sys
 from collections.abc import Iterator
 
 import pytest
 
 from service.logs import HIDDEN, set_up
 
-SECRET = "sk-not-for-anybody"  # noqa: S105
+SECRET = 'sk-"not"-for-anybody'  # noqa: S105 - with quotes, which JSON writes differently
 
 
 @pytest.fixture
-def written() -> Iterator[io.StringIO]:
+def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    monkeypatch.setattr(sys, "stdout", sys.stdout)  # it is put back after the test
     root = logging.getLogger()
     before = root.handlers[:], root.level
     stream = io.StringIO()
@@ -40,5 +42,13 @@ def test_a_secret_is_hidden_in_message_field_and_traceback(written: io.StringIO)
         log.exception("failed")
     lines = written.getvalue().splitlines()
     assert len([json.loads(line) for line in lines]) == 3
-    assert SECRET not in written.getvalue()
+    assert "for-anybody" not in written.getvalue()
     assert written.getvalue().count(HIDDEN) >= 3
+
+
+def test_what_somebody_prints_is_a_line_of_json_without_secrets(written: io.StringIO) -> None:
+    set_up([SECRET], written)  # once more: pytest has taken standard output back meanwhile
+    print(f"the key is {SECRET}", end="")
+    print()
+    [line] = [json.loads(line) for line in written.getvalue().splitlines()]
+    assert (line["name"], line["message"]) == ("printed", f"the key is {HIDDEN}")

@@ -71,6 +71,23 @@ def test_a_wrong_value_is_named_and_no_secret_shown(
     assert KEY not in str(refused.value)
 
 
+def test_the_server_ends_at_once_without_its_settings_and_says_it_once(
+    variables: dict[str, str],
+) -> None:
+    del variables["OPENAI_API_KEY"]
+    done = subprocess.run(
+        [sys.executable, "-m", "service"],
+        env=variables,
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("OPENAI_API_KEY: it is missing") == 1
+
+
 def test_the_service_ends_at_once_without_its_settings_and_before_crewai_is_imported(
     variables: dict[str, str],
 ) -> None:

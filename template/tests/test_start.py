@@ -3,24 +3,58 @@
 from __future__ import annotations
 
 import gc
+import importlib
+import logging
 import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from botocore.exceptions import ClientError
+from starlette.testclient import TestClient
 
 from service.jobs import Job
 from service.settings import Settings
 from tests.stand_ins import Model
 
 IMPORT = """
-import os, threading
+import sys, threading
 before = threading.active_count()
 import service.app
-print(threading.active_count() - before)
+print(threading.active_count() - before, file=sys.__stdout__)
 """
+
+
+@pytest.fixture
+def app(model: Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """Give the module of the app; the log and the output of the tests stay as they are."""
+    monkeypatch.setattr(sys, "stdout", sys.stdout)
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    yield importlib.import_module("service.app")
+    root.handlers[:], root.level = before
+
+
+def test_it_is_ready_from_its_start_to_its_end(app: ModuleType) -> None:
+    client = TestClient(app.app)
+    assert client.get("/ready").status_code == 503
+    with client:
+        assert client.get("/ready").status_code == 200
+    assert client.get("/ready").status_code == 503
+    assert client.get("/live").status_code == 200
+
+
+def test_it_does_not_become_ready_without_its_storage(
+    app: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lacking = app.SETTINGS.model_copy(update={"service_bucket": "no-such-bucket"})
+    monkeypatch.setattr(app, "SETTINGS", lacking)
+    with pytest.raises(ClientError, match="404"), TestClient(app.app):
+        pass
 
 
 def test_importing_the_service_asks_nobody(model: Model, variables: dict[str, str]) -> None:
