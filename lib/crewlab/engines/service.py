@@ -60,10 +60,13 @@ class Service:
         self._kickoffs = env.get("SERVICE_KICKOFFS") or LIMITS["SERVICE_KICKOFFS"]
         self._folder = Path(tempfile.mkdtemp(prefix="service-", dir=scratch_folder()))
         self._log = self._folder / "log.txt"
+        own = self._folder / "tmp"
+        own.mkdir()
         variables: dict[str, str | None] = {
             **os.environ,
             "SSL_CERT_FILE": os.environ.get("SSL_CERT_FILE", str(NOBODY)),
             "CREWAI_STORAGE_DIR": str(self._folder / "crewai"),
+            **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(own)),  # CrewAI's locks are files
             "SERVICE_WORKERS": str(workers),
             "SERVICE_PORT": "0",
             "PYTHONDONTWRITEBYTECODE": "1",
