@@ -1,4 +1,6 @@
-"""Renews the locks from pyproject.toml, and environment.yml from the locks: `make lock`.
+"""Renews the locks from pyproject.toml, and what is made from the locks: `make lock`.
+
+That is environment.yml and the requirements.txt of the take-home service's image.
 
 A version that is already locked stays, unless pyproject.toml no longer allows it. To move one on:
 `make lock`, after `rm requirements.lock`; or `.venv/bin/python scripts/lock.py --upgrade`.
@@ -15,6 +17,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = Path("requirements.lock")
 BENCH_LOCK = Path("requirements-bench.lock")
+IMAGE = Path("template/deploy/requirements.txt")
+
+EVERYWHERE = ("--universal", "--python-version", "3.11")
+IN_THE_IMAGE = ("--python-version", "3.12", "--python-platform", "linux")
 
 LOCK_TITLE = """\
 # Made by `make lock`: every package of the course with its hashes,
@@ -23,6 +29,10 @@ LOCK_TITLE = """\
 BENCH_TITLE = """\
 # Made by `make lock`: what `make bench` compares with, on top of requirements.lock,
 # for Python 3.11 to 3.13 on Linux, macOS and Windows.
+"""
+IMAGE_TITLE = """\
+# Made by `make lock`: every package of the take-home service's image with its hashes,
+# for Python 3.12 on Linux, in the versions of the course's requirements.lock.
 """
 ENVIRONMENT = """\
 # Made by `make lock` from requirements.lock: the same versions for conda and for Binder.
@@ -40,25 +50,29 @@ dependencies:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Writes the three files."""
+    """Writes the four files."""
     if "--environment-only" not in arguments:
         compile_lock(LOCK, LOCK_TITLE, ["pyproject.toml", "--all-extras", *arguments])
         compile_lock(
             BENCH_LOCK, BENCH_TITLE, ["--group", "bench", "--constraint", str(LOCK), *arguments]
         )
+        service = ["template/pyproject.toml", "--constraint", str(LOCK), *arguments]
+        compile_lock(IMAGE, IMAGE_TITLE, service, IN_THE_IMAGE)
     environment = environment_yml((ROOT / LOCK).read_text(encoding="utf-8"))
     (ROOT / "environment.yml").write_text(environment, encoding="utf-8")
     return 0
 
 
-def compile_lock(lock: Path, title: str, what: Sequence[str]) -> None:
-    """Has uv write a lock that holds on every supported system, and puts its title on top.
+def compile_lock(
+    lock: Path, title: str, what: Sequence[str], where: Sequence[str] = EVERYWHERE
+) -> None:
+    """Has uv write a lock that holds where it is for, and puts its title on top.
 
     uv's own header would repeat the command with whatever index and paths this machine uses.
     """
     uv = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--no-header"]
-    whole = ["--universal", "--python-version", "3.11", "--generate-hashes"]
-    subprocess.run([*uv, *whole, *what, "--output-file", str(lock)], cwd=ROOT, check=True)
+    options = [*where, "--generate-hashes", "--output-file", str(lock)]
+    subprocess.run([*uv, *options, *what], cwd=ROOT, check=True)
     content = (ROOT / lock).read_text(encoding="utf-8")
     (ROOT / lock).write_text(title + content, encoding="utf-8")
 
