@@ -1,0 +1,336 @@
+"""Chapter 10: a mystery's evidence tells its cause, the healthy one shows none, verdicts judge."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from crewlab import App
+from crewlab.exercises.check import evaluate
+from crewlab.mysteries import NUMBERS, Mystery, mystery
+from crewlab.mysteries.cases import CASES
+from crewlab.mysteries.causes import CAUSES
+from crewlab.mysteries.mystery import SOURCES
+from crewlab.mysteries.verdicts import judge
+from crewlab.results.growth import growth
+from crewlab.results.stacks import Stacks
+from crewlab.services import Services
+from tests.chapter_apps import ChapterApps
+from tests.mystery_repairs import REPAIRS
+
+CHAPTER = "10"
+HEALTHY = 9
+FORKED = 2
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
+
+def numbered(numbers: list[int]) -> list[object]:
+    return [pytest.param(n, marks=needs_fork) if n == FORKED else n for n in numbers]
+
+
+@pytest.fixture(autouse=True)
+def fresh(services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Open every mystery anew, in a work folder of the test's own."""
+    monkeypatch.setattr("crewlab.workspace.chapter_folder", lambda name=None: tmp_path)
+    mystery.cache_clear()
+    yield
+    mystery.cache_clear()
+
+
+# --- the mysteries --------------------------------------------------------------------------
+
+
+def test_there_are_enough_mysteries_and_they_cover_every_cause() -> None:
+    assert len(NUMBERS) >= 8
+    assert {name for case in CASES.values() for name in case.causes} == set(CAUSES)
+    assert {cause.chapter for cause in CAUSES.values()} == {f"{n:02}" for n in range(1, 10)}
+    assert [number for number, case in CASES.items() if not case.causes] == [HEALTHY]
+    assert any(len(case.causes) == 2 for case in CASES.values())
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_an_app_and_its_symptom_do_not_name_the_cause(number: int) -> None:
+    text = (SOURCES / f"service_{number:02}.py").read_text(encoding="utf-8").lower()
+    case = CASES[number]
+    told = f"{case.title} {case.symptom}".lower()
+    for words in (*CAUSES, "bug", "broken", "mystery", "crewlab", "race", "leak"):
+        assert not re.search(rf"\b{words}\b", text), words
+        assert not re.search(rf"\b{words}\b", told), words
+
+
+PAIRS = [(number, cause) for number, case in CASES.items() for cause in case.causes]
+
+
+@pytest.mark.parametrize(
+    ("number", "cause"),
+    [pytest.param(*pair, marks=needs_fork) if pair[0] == FORKED else pair for pair in PAIRS],
+)
+def test_the_evidence_tells_the_cause(number: int, cause: str) -> None:
+    assert CAUSES[cause].shows(mystery(number))
+    assert set(CAUSES[cause].tools) <= mystery(number).gathered | {"own_globals"}
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+def test_the_healthy_one_shows_no_evidence_of_any_cause(cause: str) -> None:
+    healthy = mystery(HEALTHY)
+    assert not CAUSES[cause].shows(healthy)
+    run = healthy._last
+    assert run is not None
+    run.expect(ok="all")
+
+
+def test_the_healthy_one_is_right_again_and_again() -> None:
+    for _ in range(3):
+        mystery(HEALTHY).together(latency=0.1).expect(ok="all")
+
+
+# --- what the usual advice sees -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [n for n in NUMBERS if n != 10])
+def test_one_replica_alone_sees_nothing(number: int) -> None:
+    mystery(number).alone().expect(ok="all")
+
+
+def test_twenty_in_a_row_miss_the_shared_agents() -> None:
+    row = mystery(1).in_turn(20)
+    row.expect(ok="all")
+    growth(row).expect(threads="level")
+
+
+def test_shared_agents_meet_in_threads_and_not_in_replicas() -> None:
+    case = mystery(1)
+    case.together().expect(errors="some", lost="none", timeout="none")
+    case.together(replicas=4, threads=1).expect(ok="all")
+    case.own_globals(replicas=1, threads=8).expect(ok="all")
+
+
+def test_a_crowd_misses_the_leak_that_a_row_finds() -> None:
+    case = mystery(3)
+    case.together().expect(ok="all")
+    growth(case.in_turn(20)).expect(memory="grows")
+
+
+@needs_fork
+def test_silence_has_a_line_number_and_the_model_was_not_asked() -> None:
+    case = mystery(FORKED)
+    case.together().expect(timeout="all")
+    assert case.partners().model.total == 1
+    stacks = case.stacks()
+    assert isinstance(stacks, Stacks)
+    stacks.expect("crewai/crews/utils.py", "prepare_kickoff")
+    case.together(start_method="forkserver", cut_off=30.0).expect(ok="all")
+
+
+def test_a_silent_partner_shows_in_the_stacks_and_at_the_partner() -> None:
+    case = mystery(4)
+    stacks = case.stacks(patience=5.0)
+    assert isinstance(stacks, Stacks)
+    assert any(frame.function == "find_news" for frame in stacks.waiting)
+    assert case.partners().search.total > case.partners().search.by_status.get(200, 0)
+
+
+def test_one_replica_fails_all_its_customers_although_it_was_ready() -> None:
+    case = mystery(6)
+    run = case.together()
+    assert case.replicas().failing == ("service_06-3",)
+    assert run.replicas[-1].ready
+
+
+# --- verdicts -------------------------------------------------------------------------------
+
+
+def looked_at(number: int, *tools: str) -> Mystery:
+    case = mystery(number)
+    case.gathered.update(tools or ("alone",))
+    return case
+
+
+def test_a_verdict_without_evidence_is_not_judged() -> None:
+    said = judge(mystery(3), ["leak"])
+    assert not said.right
+    assert "you have not looked yet" in said.headline
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_the_right_names_are_right_and_any_other_single_name_is_not(number: int) -> None:
+    case = looked_at(number)
+    true = case.case.causes or ("healthy",)
+    assert judge(case, true).right
+    for name in (*CAUSES, "healthy"):
+        if (name,) != true:
+            said = judge(case, [name])
+            assert not said.right
+            assert said.lines, "it must say which evidence would have told"
+
+
+def test_one_of_two_causes_is_half_the_answer() -> None:
+    said = judge(looked_at(7, "together"), ["shared objects"])
+    assert not said.right
+    assert said.headline == "Right about shared objects, and something else is wrong as well."
+    assert "replicas=4, threads=1" in said.lines[0]
+    assert "look again" in said.lines[0]
+
+
+@pytest.mark.parametrize(
+    ("named", "says"),
+    [
+        ([], "name a cause"),
+        (["gremlins"], "'gremlins' is no cause"),
+        (list(CAUSES), "to name everything is no diagnosis"),
+        (["leak", "healthy"], "it is healthy, or it has a cause"),
+    ],
+)
+def test_names_that_are_no_diagnosis_are_not_judged(named: list[str], says: str) -> None:
+    said = judge(looked_at(3), named)
+    assert not said.right
+    assert says in said.headline
+
+
+def test_there_is_no_other_mystery() -> None:
+    with pytest.raises(ValueError, match="numbered from 1 to 11"):
+        mystery(12)
+
+
+def test_only_who_takes_orders_has_payments() -> None:
+    with pytest.raises(ValueError, match="takes no orders"):
+        mystery(1).payments()
+    with pytest.raises(ValueError, match="has not run yet"):
+        mystery(1).replicas()
+
+
+# --- the exercise ---------------------------------------------------------------------------
+
+
+def test_the_exercise_is_mystery_7_to_the_letter(apps: ChapterApps) -> None:
+    text = apps.source("repaired", "exercise").replace("MYSTERY = 7\nCAUSES = []\n\n", "")
+    original = (SOURCES / "service_07.py").read_text(encoding="utf-8")
+    assert text.strip() == original.partition("\n\n")[2].strip()
+
+
+def test_the_untouched_exercise_is_not_solved(apps: ChapterApps) -> None:
+    result = evaluate("10", apps.app("repaired", "exercise"))
+    assert not result.solved
+    assert "names no cause yet" in result.message
+
+
+def test_the_solution_solves_the_exercise(apps: ChapterApps) -> None:
+    assert evaluate("10", apps.app("repaired", "solution")).solved
+
+
+NAMED = ("CAUSES = []", 'CAUSES = ["local disk", "shared objects"]')
+IN_A_BUCKET = (
+    ("import tempfile\nfrom pathlib import Path\n", "import os\n\nimport boto3\n"),
+    (
+        "NOTES = Path(tempfile.gettempdir())\n",
+        'BUCKET = os.environ["SHOP_BUCKET"]\nstorage = boto3.client("s3")\n',
+    ),
+    (
+        '    (NOTES / f"{company}.txt").write_text(note)\n',
+        "    storage.put_object(Bucket=BUCKET, Key=company, Body=note.encode())\n",
+    ),
+    (
+        '(NOTES / f"{company}.txt").read_text()}',
+        'storage.get_object(Bucket=BUCKET, Key=company)["Body"].read().decode()}',
+    ),
+)
+A_WRITER_EACH = (
+    ("writer = Agent(", "def new_writer() -> Agent:\n  return Agent("),
+    (
+        'llm=LLM(model="gpt-4o-mini"),\n)\n',
+        'llm=LLM(model="gpt-4o-mini"),\n  )\n',
+    ),
+    ("    letter = Task(", "    writer = new_writer()\n    letter = Task("),
+)
+A_LOCK = (
+    ("writer = Agent(", "import threading\nlock = threading.Lock()\nwriter = Agent("),
+    (
+        "    return Crew(agents=[writer], tasks=[letter]).kickoff(inputs=inputs).raw\n",
+        "    with lock:\n"
+        "        return Crew(agents=[writer], tasks=[letter]).kickoff(inputs=inputs).raw\n",
+    ),
+)
+WRONG_ANSWERS = {
+    "named only": ((NAMED,), "not repaired: shared objects still shows"),
+    "the writer only": ((NAMED, *A_WRITER_EACH), "not repaired: local disk still shows"),
+    "the disk only": ((NAMED, *IN_A_BUCKET), "not repaired: shared objects still shows"),
+    "a lock": ((NAMED, *IN_A_BUCKET, *A_LOCK), "customers wait for one another"),
+    "one of the causes": (
+        (("CAUSES = []", 'CAUSES = ["local disk"]'),),
+        "right about local disk, and something else is wrong as well",
+    ),
+    "all causes": (
+        (("CAUSES = []", f"CAUSES = {list(CAUSES)}"),),
+        "to name everything is no diagnosis",
+    ),
+    "a word": ((("CAUSES = []", 'CAUSES = "leak"'),), "CAUSES is no list of names"),
+    "no number": ((NAMED, ("MYSTERY = 7", "MYSTERY = 77")), "MYSTERY must be a number"),
+}
+
+
+@pytest.mark.parametrize("answer", WRONG_ANSWERS)
+def test_a_plausible_wrong_answer_is_told_what_was_seen(apps: ChapterApps, answer: str) -> None:
+    changes, says = WRONG_ANSWERS[answer]
+    result = evaluate("10", apps.changed("repaired", "exercise", *changes))
+    assert not result.solved
+    assert says in result.message
+
+
+def test_a_folder_that_only_this_machine_shares_is_no_repair(
+    apps: ChapterApps, tmp_path: Path
+) -> None:
+    shared = ("Path(tempfile.gettempdir())", f"Path({str(tmp_path)!r})")
+    result = evaluate("10", apps.changed("repaired", "exercise", NAMED, *A_WRITER_EACH, shared))
+    assert not result.solved
+    assert "not by way of the bucket" in result.message
+
+
+HEADER = "MYSTERY = 7\nCAUSES = ['local disk', 'shared objects']\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        (HEADER + "raise SystemExit('closed')", "does not start: SystemExit: closed."),
+        (HEADER + "def run(inputs): return None", "shared objects still shows"),
+        (
+            HEADER + "import os, boto3\n"
+            "s3, where = boto3.client('s3'), {'Bucket': os.environ['SHOP_BUCKET']}\n"
+            "def run(inputs):\n"
+            "    key = {**where, 'Key': inputs['company']}\n"
+            "    if 'note' in inputs:\n"
+            "        s3.put_object(**key, Body=inputs['note'].encode())\n"
+            "    note = s3.get_object(**key)['Body'].read().decode()\n"
+            "    return f\"Report on {inputs['company']}: {note}\"",
+            "not every customer's came from the model",
+        ),
+    ],
+)
+def test_an_answer_that_does_not_do_the_work_is_told_so(
+    apps: ChapterApps, source: str, says: str
+) -> None:
+    result = evaluate("10", apps.save("repaired", source))
+    assert not result.solved
+    assert says in result.message
+
+
+@pytest.mark.parametrize("number", numbered(list(REPAIRS)))
+def test_the_check_knows_every_mystery_when_it_is_repaired(apps: ChapterApps, number: int) -> None:
+    source = (SOURCES / f"service_{number:02}.py").read_text(encoding="utf-8")
+    for old, new in REPAIRS[number]:
+        assert old in source, f"{old!r} is not in mystery {number}"
+        source = source.replace(old, new)
+    causes = list(CASES[number].causes) or ["healthy"]
+    app = apps.save("repaired", f"{source}\nMYSTERY = {number}\nCAUSES = {causes}\n")
+    result = evaluate("10", app)
+    assert result.solved, result
+
+
+def test_an_app_opened_as_a_mystery_lies_where_the_learner_can_import_it(tmp_path: Path) -> None:
+    app = mystery(4).app
+    assert app == App.from_file(tmp_path / "service_04.py")
