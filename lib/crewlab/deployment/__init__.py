@@ -43,6 +43,7 @@ def scale(
     recycle_after: int | None = None,
     evict: Sequence[Eviction] = (),
     drain: bool = False,
+    stalled_after: float | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> Run:
     """Deploy an app on several replicas of this machine and send it requests, all at once.
@@ -80,6 +81,8 @@ def scale(
         evict: replicas that are told to end while they work, each replaced by a fresh one.
         drain: let a replica that gets SIGTERM finish what it works on, as servers do; otherwise it
             ends as any Python process does, at once. POSIX only.
+        stalled_after: seconds after which what has no answer is a timeout, if no replica has used
+            the processor meanwhile: it hangs, and is not merely slow.
         on_event: called while it runs, for a display.
 
     Returns:
@@ -110,6 +113,7 @@ def scale(
         recycle_after=recycle_after,
         evict=evict,
         drain=drain,
+        stalled_after=stalled_after,
     )
     from crewlab.deployment.supervisor import Supervisor
 

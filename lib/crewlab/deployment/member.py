@@ -96,6 +96,11 @@ class Member:
         self.given += 1
         self._outbox.put(("request", number, inputs))
 
+    @property
+    def pid(self) -> int:
+        """Number of its process, 0 if it has none."""
+        return self._handle.pid if self._handle else 0
+
     def exit_code(self) -> int | None:
         """Give the code its process ended with, as a shell reports it, or None while it runs."""
         code = self._handle.exit_code() if self._handle else 0

@@ -54,6 +54,7 @@ class Plan:
     recycle_after: int | None
     evictions: tuple[Eviction, ...]
     drain: bool
+    stalled_after: float | None
 
 
 @dataclass(frozen=True)
@@ -224,6 +225,7 @@ def make_plan(
     recycle_after: int | None = None,
     evict: Sequence[Eviction] = (),
     drain: bool = False,
+    stalled_after: float | None = None,
 ) -> Plan:
     """Check what ``scale`` was given; what is left out has the default it has there.
 
@@ -285,4 +287,5 @@ def make_plan(
         recycle_after=recycle_after,
         evictions=as_evictions(evict, count),
         drain=drain,
+        stalled_after=None if stalled_after is None else _seconds(stalled_after, "stalled_after"),
     )

@@ -23,6 +23,7 @@ from crewlab.deployment.launch import Launcher, make_launcher
 from crewlab.deployment.member import Member, signal_name
 from crewlab.deployment.plan import Plan
 from crewlab.deployment.scratch import scratch_folder
+from crewlab.deployment.stall import Stall
 from crewlab.deployment.tidy import shorten
 from crewlab.results.records import Event, RequestRecord
 from crewlab.results.run import Run
@@ -47,6 +48,7 @@ class Supervisor:
         ]
         self._backlog = Backlog(plan, self._tell_finished)
         self._watches = [Watch(eviction) for eviction in plan.evictions]
+        self._stall = Stall(plan.stalled_after)
         self._began = time.monotonic()
         self._folder = Path(tempfile.mkdtemp(prefix="run-", dir=scratch_folder()))
         self._launcher: Launcher
@@ -113,6 +115,9 @@ class Supervisor:
                 self._watch_process(member, now)
         if self._backlog.released and self._backlog.seconds > self._plan.timeout:
             self._backlog.end_all("timeout", f"no answer within {self._plan.timeout:g} s")
+        if self._backlog.released and self._stall.has_lasted(m.pid for m in self._members):
+            why = f"no replica has done anything for {self._plan.stalled_after:g} s"
+            self._backlog.end_all("timeout", why)
 
     def _watch_process(self, member: Member, now: float) -> None:
         limit = self._plan.memory_limit
