@@ -191,6 +191,8 @@ class Scoreboard:
 
     def _repr_html_(self) -> str:
         rows = [[escape(cell) for cell in row] for row in self.rows]
+        for row in rows:
+            row[5:8] = [cell.replace(" ", "&nbsp;") for cell in row[5:8]]
         return varies(html_table(COLUMNS, rows, f"Scoreboard of {self.app}: requests by outcome"))
 
     def _ipython_display_(self) -> None:

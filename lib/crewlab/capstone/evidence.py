@@ -18,8 +18,8 @@ from crewlab.services.asking import names_in
 from crewlab.services.records import Call, Stats
 from crewlab.services.shop import Shop
 
-CALLS = {"order": 1, "report": 2, "reviews": 1 + REVIEWS}
-"""How often the model must have answered for one job: a tool takes a turn before the answer."""
+CALLS = {"order": 1, "report": 1, "reviews": 1 + REVIEWS}
+"""How often the model must have answered for one job, at least: a tool may take another turn."""
 
 
 def names_only_its_customer(items: Mapping[str, str]) -> Judge:
@@ -78,7 +78,7 @@ class Evidence:
             if record.kind != "ok":
                 continue
             if asked[company] < needed[company]:
-                problems[record.number] = "the answer is not the model's"
+                problems[record.number] = "the answer is not all the model's"
             elif job == "order" and (paid := self._charges[record.inputs["order"]]) != 1:
                 problems[record.number] = "charged twice" if paid else "never charged"
             elif job == "order" and not self._stage.search.get("hang") and company not in found:
@@ -89,7 +89,7 @@ class Evidence:
         """Find what is wrong with the run as a whole, although each answer may be right."""
         if self._stage.number == "02":
             return self._of_the_start()
-        if self._run.ok < len(self._run.requests):
+        if self._run.ok < len(self._run.requests) or self.not_right():
             return None  # the requests tell more
         if self._stage.number == "01":
             if self._stats.peak_in_flight <= len(self._run.replicas):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from crewlab.results.pictures import WIDTH
 from crewlab.results.style import COLOURS, HATCHES, SYMBOLS
@@ -49,6 +50,7 @@ def draw_scoreboard(board: Scoreboard) -> Figure:
     axes.invert_yaxis()
     axes.set_xlim(0, max(left, default=1) + 3)
     axes.set_xlabel("requests")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="upper center", ncols=len(PARTS), fontsize=8, frameon=False)
     figure.subplots_adjust(

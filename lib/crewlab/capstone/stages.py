@@ -93,7 +93,7 @@ _ALL = (
         "Which objects does one kickoff share with another one of the same process?",
         _orders(10),
         {"replicas": 2, "threads": 5},
-        {"latency": 0.4},
+        {"latency": 0.6},
     ),
     Stage(
         "02",

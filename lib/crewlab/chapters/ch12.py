@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crewlab.app import App
-from crewlab.exercises.types import CheckResult, LogLine, Option, Quiz
+from crewlab.exercises.types import CheckResult, Option, Quiz
 
 QUIZZES: dict[str, Quiz] = {
     "12-predict": Quiz(
@@ -54,8 +54,6 @@ QUIZZES: dict[str, Quiz] = {
     ),
 }
 
-LOGS: tuple[LogLine, ...] = ()
-
 HINTS: tuple[str, ...] = (
     'Repair one cause at a time, and play its stage alone: `play(service, "01")`. Each stage'
     " depends on one cause only. The check names the first stage that falls over and gives a hint"
@@ -101,7 +99,7 @@ def check(app: App) -> CheckResult:
         (
             board.verdict,
             f"Stage {first.stage.number}, {first.stage.cause}: {first.stage.fault}.",
-            f"Seen: {first.seen}.",
+            f"Seen: {first.seen.rstrip('.')}.",
         ),
         f"{first.stage.hint} See chapter {first.stage.number}.",
     )
