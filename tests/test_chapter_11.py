@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
 import pytest
 
-from crewlab import ContractBroken
+from crewlab import COMPANIES, ContractBroken
+from crewlab.engines.customers import Customers
 from crewlab.engines.service import NotRunning, Service, new_jobs, start
 from crewlab.exercises.check import evaluate
 from crewlab.services import Services
@@ -132,6 +137,48 @@ def test_sigterm_loses_nobody_whose_kickoff_has_begun(service: Service, services
     assert len(service.lines("drained")) == 2
     with pytest.raises(NotRunning, match="Run the cell that starts it again"):
         service.ask(new_jobs(1))
+
+
+# --- the customers ----------------------------------------------------------------------------
+
+
+class Played(BaseHTTPRequestHandler):
+    """Answers each customer in the way that its key names."""
+
+    def do_POST(self) -> None:
+        job = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if job["key"] == "cut":
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        if job["key"] == "silent":
+            self.server.closing.wait(30)  # type: ignore[attr-defined]
+        about = "Eastvale" if job["key"] == "mixed up" else job["company"]
+        text = json.dumps({"company": about, "text": f"Report on {about}."}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            self.wfile.write(text)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_each_customer_has_the_outcome_of_what_came_back() -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Played)
+    server.closing = threading.Event()  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    kinds = {"right": "ok", "mixed up": "wrong", "cut": "lost", "silent": "timeout"}
+    jobs = [{"company": name, "key": key} for name, key in zip(COMPANIES, kinds, strict=False)]
+    jobs.append({"company": "Eastvale", "key": "another one"})
+    try:
+        answers = Customers(server.server_port, jobs, patience=3.0).send_all(list)
+    finally:
+        server.closing.set()  # type: ignore[attr-defined]
+        server.shutdown()
+        server.server_close()
+    seen = {record.inputs["key"]: record.kind for record in answers.requests}
+    assert seen == {**kinds, "another one": "ok"}
 
 
 # --- its start and its end --------------------------------------------------------------------

@@ -240,7 +240,9 @@ class Service:
     def _worker_processes(self) -> list[psutil.Process]:
         with contextlib.suppress(psutil.Error):
             children = psutil.Process(self._process.pid).children()
-            return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+            # As multiprocessing starts them: on POSIX, and on Windows.
+            marks = ("spawn_main", "--multiprocessing-fork")
+            return [c for c in children if any(mark in " ".join(c.cmdline()) for mark in marks)]
         return []
 
 

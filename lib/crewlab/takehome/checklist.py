@@ -81,7 +81,7 @@ class Checklist(Sequence[Line]):
         rows = [
             (
                 str(line.number),
-                escape(line.text),
+                f'<div style="min-width:17em">{escape(line.text)}</div>',
                 ", ".join(map(_link, line.chapters)),
                 "<br>".join(f"<code>{escape(place)}</code>" for place in line.places),
                 "<code>{}</code>".format(escape(line.test).replace("::", "<wbr>::<wbr>")),
