@@ -22,6 +22,9 @@ from crewlab.takehome.trial import (
     take_each_away,
 )
 
+# The whole run starts servers, each of whose workers imports CrewAI.
+pytestmark = pytest.mark.timeout(900)
+
 WHOLE = os.environ.get("CREWLAB_TEST") == "whole"
 LINES = list(checklist())
 WITH_A_SERVER = [line.number for line in LINES if line.test.startswith("test_service.py")]
@@ -130,7 +133,7 @@ def test_all_its_tests_pass_without_this_course(tmp_path: Path) -> None:
         },
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=800,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
