@@ -289,13 +289,12 @@ def _gives_up(app: App, complete: Mapping[str, str], local: Services) -> CheckRe
         return None
     if run.error:
         return CheckResult(False, f"the model is not even asked: {run.first_error}.", (load,))
-    several = local.model.stats().total > 1
     return CheckResult(
         False,
         f"after {PATIENCE:g} s the customer still waits for a model that does not answer.",
         (load, "Line 8: each call has a time limit, and retries are counted in one layer."),
         "Each call is given up in time, and then tried again: the LLM's `max_retries` times the"
         " agent's `max_retry_limit`. Count retries in one of them."
-        if several
+        if local.model.stats().total > 1
         else "Give the model's client its limit: `LLM(..., timeout=...)`.",
     )
