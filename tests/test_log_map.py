@@ -13,7 +13,7 @@ from crewlab.building.chapter import read_chapter
 from crewlab.exercises import catalog
 from tests.test_cli import ROOT, crewlab
 
-CAUSES = [number for number in catalog.numbers() if number != "00"]
+CAUSES = [number for number in catalog.numbers() if "01" <= number <= "09"]
 
 
 def expected_errors() -> Iterator[tuple[str, str]]:
