@@ -111,24 +111,29 @@ class Service:
                     found.append(said)
         return found
 
-    def wait_until_ready(self) -> Service:
+    def wait_until_ready(self, at_most: float | None = None) -> Service:
         """Wait until every worker takes customers.
+
+        Args:
+            at_most: seconds after which to return in any case, so that a cell stays short on a
+                busy machine; whatever needs the workers waits on.
 
         Raises:
             NotRunning: it ended, or is not ready in time; says what it wrote last.
         """
-        deadline = time.monotonic() + START_UP
-        while True:
+        began = time.monotonic()
+        while at_most is None or time.monotonic() < began + at_most:
             has_ended = self._process.poll() is not None
             if not has_ended and self.port and len(self.lines("ready")) >= self.workers:
                 return self
-            if has_ended or time.monotonic() > deadline:
+            if has_ended or time.monotonic() > began + START_UP:
                 raise NotRunning(
                     "The service does not run (any more).\n"
                     f"The last it wrote: {self.log()[-300:].strip() or 'nothing'}\n"
                     "Run the cell that starts it again."
                 )
             time.sleep(0.05)
+        return self
 
     def wait_for_end(self) -> int:
         """Wait until it has ended by itself, and clear up after it.
