@@ -18,7 +18,7 @@ LONGEST = 30.0
 QUIZZES: dict[str, Quiz] = {
     "10-predict": Quiz(
         "The usual advice: try one replica, then 20 kickoffs in a loop, then read the start-up"
-        " logs. Which of the three finds the crew that customers share?",
+        " logs. Which of the three finds an agent that customers share?",
         (
             Option(
                 "One replica: there it is small enough to be understood.",

@@ -93,8 +93,8 @@ CASES: dict[int, Case] = {
         "Morning notes with the news of the day",
         "06:00:00 cron        INFO   start: notes for 8 customers\n"
         "06:00:01 morning-0   INFO   200  POST /note  company=Cinderford\n"
-        "06:30:00 cron        WARN   5 notes are missing; all replicas 1/1 Running",
-        Production(threads=2, latency=0.1, silent_searches=4, cut_off=3.0),
+        "06:30:00 cron        WARN   3 notes are missing; all replicas 1/1 Running",
+        Production(threads=2, latency=0.1, silent_searches=3, cut_off=3.0),
         ("no time limit",),
         "The model's client has a limit, and `max_execution_time` looks like one.",
     ),
@@ -119,9 +119,9 @@ CASES: dict[int, Case] = {
     ),
     7: Case(
         "Renewals of subscriptions",
-        "16:40:10 renewals-0  ERROR  500  POST /renewal  company=Fernhollow\n"
-        "16:40:10 renewals-1  ERROR  500  POST /renewal  company=Aldermoor\n"
-        "16:40:11 renewals-1  INFO   200  POST /renewal  company=Hartwell",
+        "Mon 16:40:11 renewals-1  INFO   200  POST /note     company=Hartwell\n"
+        "Tue 08:00:10 renewals-0  ERROR  500  POST /renewal  company=Fernhollow\n"
+        "Tue 08:00:10 renewals-1  ERROR  500  POST /renewal  company=Aldermoor",
         Production(replicas=2, threads=4, asks="notes"),
         ("shared objects", "local disk"),
         "Each cause hides the other. Vary replicas and threads one at a time.",
@@ -129,8 +129,8 @@ CASES: dict[int, Case] = {
     8: Case(
         "Surveys of the branch offices",
         "13:00:00 autoscaler  INFO   survey: 1 -> 4 replicas\n"
-        "13:00:05 survey-2    ERROR  500  KeyError: 'Bergen'\n"
-        "13:00:05 survey-0    ERROR  500  KeyError: 'Turin'",
+        "13:00:05 survey-2    ERROR  500  Tool 'ask_offices' failed: 'Bergen' (code: KeyError)\n"
+        "13:00:05 survey-0    ERROR  500  Tool 'ask_offices' failed: 'Turin' (code: KeyError)",
         Production(replicas=4, threads=1, customers=4, latency=1.0, quota=8),
         ("unbounded concurrency",),
         "The KeyError is what is left when a thread has died of a 429.",
@@ -139,7 +139,7 @@ CASES: dict[int, Case] = {
         "Orders, confirmed by letter",
         "08:00:00 dashboard   WARN   p95 of POST /order: 0.4 s -> 1.9 s since Monday\n"
         "08:00:00 rollout     INFO   orders: 2 replicas since Monday, was 1\n"
-        "08:04:12 orders-1    INFO   200  POST /order  company=Juniperra  (again)",
+        "08:04:12 orders-1    INFO   200  POST /order  company=Juniperra  delivery=2",
         Production(asks="orders", latency=0.9),
         (),
         "The model has become slow, and the app bears it. Say so, and change nothing.",
@@ -156,7 +156,7 @@ CASES: dict[int, Case] = {
     11: Case(
         "Seats, booked and confirmed",
         "12:00:04 kubelet     INFO   Stopping container seats-1\n"
-        "12:00:06 seats-4     INFO   200  POST /seats  company=Brightwater\n"
+        "12:00:06 seats-0     INFO   200  POST /seats  company=Brightwater\n"
         '12:20:31 support     WARN   Brightwater: "two payments for one booking?"',
         Production(threads=1, customers=4, asks="orders", killed=2),
         ("effect without a key",),
