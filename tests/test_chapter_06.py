@@ -16,7 +16,7 @@ import pytest
 
 from crewlab import App, ContractBroken, compare, scale
 from crewlab.building import Project
-from crewlab.engines.wsgi import serve
+from crewlab.engines import serve
 from crewlab.errors import ToldOSError
 from crewlab.exercises.check import evaluate
 from crewlab.notebook.posix import can_fork

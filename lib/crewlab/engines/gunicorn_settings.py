@@ -7,6 +7,6 @@ from typing import Any
 
 def post_worker_init(_worker: Any) -> None:
     """Called in each worker once it has loaded the app."""
-    from crewlab.engines.served import say_ready
+    from crewlab.engines.ready import say_ready
 
     say_ready()

@@ -16,6 +16,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from crewlab.engines.ready import say_ready
+
 Answer = tuple[int, dict[str, Any]]
 
 
@@ -42,11 +44,6 @@ def load_app() -> Callable[[dict[str, Any]], object]:
 
 
 RUN = load_app()
-
-
-def say_ready() -> None:
-    """Leave this worker's mark."""
-    (Path(os.environ["CREWLAB_READY"]) / str(os.getpid())).touch()
 
 
 def answer(body: bytes) -> Answer:

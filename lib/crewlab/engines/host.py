@@ -1,0 +1,207 @@
+"""The processes of one engine, from their start to the last one gone.
+
+What is ours is the process an engine's command runs in: it comes from the fork server, which has
+imported CrewAI already, so that a start takes about a second and not six. From there on it runs
+what the command runs, with a master and workers of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+import multiprocessing
+import os
+import runpy
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import psutil
+
+from crewlab.deployment.container import make_container
+from crewlab.deployment.launch import kill_group, start_server
+from crewlab.deployment.plan import Plan, ReplicaPlan
+from crewlab.deployment.scratch import forget_process, remember_process
+from crewlab.deployment.tidy import shorten
+from crewlab.errors import ToldValueError
+from crewlab.results.records import ReplicaRecord
+
+MIB = 1024 * 1024
+TICK = 0.02  # s
+STOP_GRACE = 5.0  # s from SIGTERM to SIGKILL, once every request has its outcome
+LOG_END = 64 * 1024
+_RAISED = "Traceback (most recent call last)"
+
+
+def require(module: str) -> None:
+    """Say so if an engine cannot run here.
+
+    Args:
+        module: what the engine is imported as.
+
+    Raises:
+        ValueError: it is not installed, or this system cannot fork.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        raise ToldValueError(
+            f"{module} is not started here: that needs Linux or macOS.\n"
+            "Its workers are forked, which this operating system cannot do.\n"
+            "Use scale(), or a container with Linux."
+        )
+    if importlib.util.find_spec(module) is None:
+        raise ToldValueError(
+            f"{module} is not installed here.\n"
+            "It is part of the course's environment.\n"
+            "Use scale(), or make the environment anew: make lab."
+        )
+
+
+class Host:
+    """An engine's master and its workers, one process group.
+
+    A worker that can take requests leaves a file with its process id in the folder ``ready``,
+    whose name it finds in ``CREWLAB_READY``: so the engine knows that all of them are there.
+
+    Attributes:
+        pid: the master's process id.
+        folder: the disk that all its processes share.
+        error: what kept its workers from coming, once that is known.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        run_folder: Path,
+        command: Sequence[str],
+        *,
+        workers: int,
+        variables: dict[str, str] | None = None,
+        name: str = "server",
+    ) -> None:
+        """Start it.
+
+        Args:
+            plan: the deployment.
+            run_folder: the run's folder, with the app's image in it.
+            command: a module that ``python -m`` can run, and its arguments.
+            workers: how many must be ready.
+            variables: what its environment needs on top.
+            name: of its disk.
+        """
+        self.error: str | None = None
+        self._workers = workers
+        self._run_folder = run_folder
+        container = make_container(plan, run_folder, name, plan.env[0])
+        self.folder, self._log = container.folder, container.log
+        self._ready = container.folder / "ready"
+        self._ready.mkdir()
+        container.env.update(
+            CREWLAB_APP=str(run_folder / "image" / f"{plan.app.name}.py"),
+            CREWLAB_READY=str(self._ready),
+            CREWLAB_THREADS=str(plan.threads),
+            PYTHONPATH=os.pathsep.join([*container.app_folder, os.environ.get("PYTHONPATH", "")]),
+            **(variables or {}),
+        )
+        start = functools.partial(_run_module, command=list(command))
+        self._handle, self._pipe = start_server(start, container)
+        self.pid = self._handle.pid
+        remember_process(self.pid)
+
+    def wait_until(self, is_ready: Callable[[], bool], deadline: float) -> bool:
+        """Wait for every worker, and for something more; `error` says why if it does not come.
+
+        Args:
+            is_ready: what must hold as well.
+            deadline: of ``time.monotonic``.
+
+        Returns:
+            Whether it came.
+        """
+        while len(self.pids()) < self._workers or not is_ready():
+            code = self.exit_code()
+            if code is not None or self._raised() or time.monotonic() > deadline:
+                time.sleep(TICK)  # a traceback is written line by line
+                what = "is not ready in time" if code is None else f"ended with exit code {code}"
+                self.error = self._raised() or f"it {what}"
+                return False
+            time.sleep(TICK)
+        return True
+
+    def exit_code(self) -> int | None:
+        """Give the master's exit code, or None while it runs."""
+        return self._handle.exit_code()
+
+    def pids(self) -> list[int]:
+        """Give the process ids of the workers that became ready, in that order."""
+        marks = [(path.stat().st_mtime_ns, int(path.name)) for path in self._ready.iterdir()]
+        return [pid for _, pid in sorted(marks)]
+
+    def log(self) -> str:
+        """Give what its processes have written so far."""
+        with contextlib.suppress(OSError):
+            return self._log.read_text(encoding="utf-8", errors="replace")
+        return ""
+
+    def traceback(self) -> str | None:
+        """Give the last traceback in its log."""
+        _, mark, said = self.log().rpartition(_RAISED)
+        return shorten(mark + said, self._run_folder) if mark else None
+
+    def records(self, names: Sequence[str]) -> list[ReplicaRecord]:
+        """Describe each of the workers that were asked for, as it is now.
+
+        Args:
+            names: of the workers; one that never came has the error that kept it away.
+        """
+        pids, log = self.pids(), self.log()[-LOG_END:]
+        found = []
+        for number, name in enumerate(names):
+            record = ReplicaRecord(name, "Error", log=log)
+            if number < len(pids):
+                with contextlib.suppress(psutil.Error):
+                    record.peak_memory = psutil.Process(pids[number]).memory_info().rss / MIB
+                    record.status, record.ready = "Running", True
+            else:
+                record.error, record.traceback = self.error, self.traceback()
+            found.append(record)
+        return found
+
+    def stop(self, grace: float = STOP_GRACE) -> None:
+        """End it; nothing of it is left when this returns.
+
+        Args:
+            grace: seconds from SIGTERM to SIGKILL; 0 where a worker may hang.
+        """
+        if grace and self.exit_code() is None:
+            with contextlib.suppress(OSError):
+                os.kill(self.pid, signal.SIGTERM)
+            deadline = time.monotonic() + grace
+            while self.exit_code() is None and time.monotonic() < deadline:
+                time.sleep(TICK)
+        kill_group(self.pid)
+        self._handle.reap(timeout=2.0)
+        forget_process(self.pid)
+        self._pipe.close()
+
+    def _raised(self) -> str | None:
+        """Find the last line of the traceback of a worker that could not load the app."""
+        _, mark, said = self.log().rpartition(_RAISED)
+        lines = said.splitlines()[1:] if mark else []
+        return next((line for line in lines if line and not line[0].isspace()), None)
+
+
+def _run_module(connection: Connection, container: ReplicaPlan, command: list[str]) -> None:
+    """Become what ``python -m`` and a command make."""
+    from crewlab.deployment import replica
+
+    connection.close()
+    replica.enter_container(container)
+    nothing = os.open(os.devnull, os.O_RDONLY)  # uvicorn hands descriptor 0 on to its workers
+    os.dup2(nothing, 0)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    sys.argv = list(command)
+    runpy.run_module(command[0], run_name="__main__", alter_sys=True)
