@@ -7,6 +7,8 @@ a process behind.
 
 from __future__ import annotations
 
+from crewlab.engines.brokers import broker
 from crewlab.engines.http import gunicorn, serve, uvicorn
+from crewlab.engines.queue import celery
 
-__all__ = ["gunicorn", "serve", "uvicorn"]
+__all__ = ["broker", "celery", "gunicorn", "serve", "uvicorn"]

@@ -33,6 +33,7 @@ from crewlab.results.records import ReplicaRecord
 MIB = 1024 * 1024
 TICK = 0.02  # s
 STOP_GRACE = 5.0  # s from SIGTERM to SIGKILL, once every request has its outcome
+GONE_AFTER = 5.0  # s that killed processes take at most
 LOG_END = 64 * 1024
 _RAISED = "Traceback (most recent call last)"
 
@@ -182,8 +183,12 @@ class Host:
             deadline = time.monotonic() + grace
             while self.exit_code() is None and time.monotonic() < deadline:
                 time.sleep(TICK)
+        of_it = _family(self.pid)
         kill_group(self.pid)
         self._handle.reap(timeout=2.0)
+        deadline = time.monotonic() + GONE_AFTER
+        while any(map(_lives, of_it)) and time.monotonic() < deadline:
+            time.sleep(TICK / 4)
         forget_process(self.pid)
         self._pipe.close()
 
@@ -192,6 +197,20 @@ class Host:
         _, mark, said = self.log().rpartition(_RAISED)
         lines = said.splitlines()[1:] if mark else []
         return next((line for line in lines if line and not line[0].isspace()), None)
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.Error):
+        return psutil.Process(pid).children(recursive=True)
+    return []
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Tell whether a process still runs; one that only waits to be buried does not."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
 
 
 def _run_module(connection: Connection, container: ReplicaPlan, command: list[str]) -> None:

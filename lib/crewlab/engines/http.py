@@ -216,7 +216,12 @@ def _serve(plan: Plan, command: list[str], target: str) -> Run:
             backlog.release()
             backlog.end_all("lost", f"no replica is left to take it; {host.error}")
         else:
-            send_all(backlog, int(address[1]), plan.timeout, functools.partial(_name_of, host, plan.app.name))
+            send_all(
+                backlog,
+                int(address[1]),
+                plan.timeout,
+                functools.partial(_name_of, host, plan.app.name),
+            )
         for record in backlog.records:
             record.traceback = record.traceback and shorten(record.traceback, folder)
         seconds = backlog.seconds
@@ -231,7 +236,6 @@ def _serve(plan: Plan, command: list[str], target: str) -> Run:
         seconds=seconds,
         own_judge=plan.judge is not None,
     )
-
 
 
 def _name_of(host: Host, app: str, pid: int) -> str:

@@ -1,9 +1,31 @@
-"""How a worker of an engine tells that it can take requests."""
+"""What each worker of an engine does first: import the app, and tell that it can take requests."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 from pathlib import Path
+from types import ModuleType
+
+
+def load_module() -> ModuleType:
+    """Import the app's file as a module of its own name.
+
+    Returns:
+        The module.
+
+    Raises:
+        BaseException: whatever it raises at import.
+    """
+    path = Path(os.environ["CREWLAB_APP"])
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path.name} is no Python file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def say_ready() -> None:

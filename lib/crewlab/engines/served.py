@@ -7,43 +7,19 @@ with status 500. Each worker that can take requests leaves a file with its proce
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import threading
 import traceback
 from collections.abc import Awaitable, Callable, Iterable
-from pathlib import Path
 from typing import Any
 
-from crewlab.engines.ready import say_ready
+from crewlab.engines.ready import load_module, say_ready
 
 Answer = tuple[int, dict[str, Any]]
 
 
-def load_app() -> Callable[[dict[str, Any]], object]:
-    """Import the app's file as a module of its own name.
-
-    Returns:
-        Its ``run``.
-
-    Raises:
-        BaseException: whatever it raises at import.
-    """
-    import sys
-
-    path = Path(os.environ["CREWLAB_APP"])
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path.name} is no Python file.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    run: Callable[[dict[str, Any]], object] = module.run
-    return run
-
-
-RUN = load_app()
+RUN: Callable[[dict[str, Any]], object] = load_module().run
 
 
 def answer(body: bytes) -> Answer:

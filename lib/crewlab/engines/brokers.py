@@ -55,6 +55,10 @@ class Broker:
         except Exception:  # the client's own errors, of many kinds
             return False
 
+    def is_running(self) -> bool:
+        """Tell whether the process of our own still runs; True for one that is not ours."""
+        return self._server is None or self._server.is_running()
+
     def kill(self) -> None:
         """End it as a power cut would.
 
@@ -227,6 +231,9 @@ class _Server:
             return False
         finally:
             client.close()
+
+    def is_running(self) -> bool:
+        return self._process.poll() is None
 
     def kill(self) -> None:
         kill_group(self._process.pid)
