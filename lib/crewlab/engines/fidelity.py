@@ -68,7 +68,7 @@ def kinds(run: Run) -> set[str]:
         run: the run. Where requests collide, some fail, and who of the others is answered right
             is chance: they count as one kind, "collided".
     """
-    found = {kind for kind in KINDS if run.count(kind)}
+    found: set[str] = {kind for kind in KINDS if run.count(kind)}
     return {"collided"} if "wrong" in found or found == {"ok", "error"} else found
 
 

@@ -158,7 +158,10 @@ class Host:
         Args:
             names: of the workers; one that never came has the error that kept it away.
         """
-        pids, log = self.pids(), self.log()[-LOG_END:]
+        living = [pid for pid in self.pids() if _pid_lives(pid)]
+        # Where one died, its successor is the last that became ready.
+        pids = living if len(living) >= len(names) else self.pids()
+        log = self.log()[-LOG_END:]
         found = []
         for number, name in enumerate(names):
             record = ReplicaRecord(name, "Error", log=log)
@@ -209,6 +212,13 @@ def _lives(process: psutil.Process) -> bool:
     """Tell whether a process still runs; one that only waits to be buried does not."""
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
+
+
+def _pid_lives(pid: int) -> bool:
+    try:
+        return _lives(psutil.Process(pid))
     except psutil.Error:
         return False
 
