@@ -62,6 +62,10 @@ LOGS: tuple[LogLine, ...] = (
         " task_reject_on_worker_lost, and give every effect the job's key.",
     ),
     LogLine(
+        "RuntimeError: put aside after 2 deliveries",
+        "A job ended each process that took it. It waits among the dead letters for a person.",
+    ),
+    LogLine(
         "A job that is neither in the queue nor in a result",
         "It was acknowledged early, and its machine is gone. Acknowledge late.",
     ),
