@@ -59,6 +59,9 @@ def alone(app: object, **options: object) -> Run:
         pytest.param("01", "fixed", gunicorn, marks=whole),
         pytest.param("01", "fixed", alone, marks=whole),
         pytest.param("06", "fixed", gunicorn, marks=whole),
+        pytest.param("02", "fixed", threads, marks=whole),
+        pytest.param("04", "fixed", threads, marks=whole),
+        pytest.param("08", "fixed", threads, marks=whole),
     ],
 )
 def test_a_crowd_of_requests_ends_in_the_same_kinds(
