@@ -26,3 +26,16 @@ def apps(services: Services, request: pytest.FixtureRequest, tmp_path: Path) -> 
         endpoint.configure()
         endpoint.reset()
     return ChapterApps(request.module.CHAPTER, tmp_path)
+
+
+@pytest.fixture
+def mysteries(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Open every mystery of chapter 10 anew, in a work folder of the test's own."""
+    from crewlab.mysteries import mystery
+
+    monkeypatch.setattr("crewlab.workspace.chapter_folder", lambda name=None: tmp_path)
+    mystery.cache_clear()
+    yield
+    mystery.cache_clear()

@@ -137,10 +137,10 @@ CASES: dict[int, Case] = {
     ),
     9: Case(
         "Orders, confirmed by letter",
-        "08:00:00 dashboard   WARN   p95 of POST /order: 0.4 s -> 1.9 s since Monday\n"
+        "08:00:00 dashboard   WARN   p95 of POST /order: 0.4 s -> 1.3 s since Monday\n"
         "08:00:00 rollout     INFO   orders: 2 replicas since Monday, was 1\n"
         "08:04:12 orders-1    INFO   200  POST /order  company=Juniperra  delivery=2",
-        Production(asks="orders", latency=0.9),
+        Production(asks="orders", latency=0.6),
         (),
         "The model has become slow, and the app bears it. Say so, and change nothing.",
     ),
