@@ -197,7 +197,7 @@ def test_a_kickoff_of_another_service_in_a_folder_of_the_same_name_wipes_the_sto
     run.expect(error="not found in the crew's tasks", errors="all")
     assert "crewai/crew.py" in (run.first_traceback or "")
     if sys.platform == "linux":
-        assert (tmp_path / ".local/share/work/latest_kickoff_task_outputs.db").is_file()
+        assert (tmp_path / ".local/share" / "work" / "latest_kickoff_task_outputs.db").is_file()
 
 
 def test_with_a_storage_folder_each_the_replay_works(
