@@ -55,7 +55,7 @@ def test_the_leaking_app_is_killed_and_the_plain_factory_is_not(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell how many are open")
 def test_open_files_grow_with_the_leak(apps: ChapterApps) -> None:
-    run = scale(apps.app("broken"), replicas=1, requests=30)
+    run = scale(apps.app("broken"), replicas=1, threads=1, requests=20)
     growth(run).expect(memory="grows", files="grows")
 
 
@@ -165,8 +165,8 @@ def test_each_kickoff_with_max_rpm_leaves_two_timers(apps: ChapterApps) -> None:
 
 def test_threads_grow_with_max_rpm_and_level_off_without(apps: ChapterApps) -> None:
     app = apps.app("limited")
-    growth(scale(app, replicas=1, threads=2, requests=24)).expect(threads="grows")
-    calm = scale(app, replicas=1, threads=2, requests=24, env={"MAX_RPM": "0"})
+    growth(scale(app, replicas=1, threads=1, requests=16)).expect(threads="grows")
+    calm = scale(app, replicas=1, threads=1, requests=16, env={"MAX_RPM": "0"})
     growth(calm).expect(threads="level", memory="level")
 
 

@@ -37,6 +37,15 @@ def test_what_a_request_adds_is_measured_once_the_replica_is_warm() -> None:
     assert [point.answered for point in life.points] == [0, 1, 2, 3, 4, 5, 6]
 
 
+def test_what_requests_in_flight_hold_for_a_while_is_no_growth() -> None:
+    busy = served([100, 120, 140, 160, 260, 180, 300, 200, 200])
+    [life] = growth(busy).lives
+    assert life.a_request_adds("memory") == pytest.approx(10, abs=3)
+    level = served([100, 150, 190, 150, 240, 150, 290, 310, 150])
+    [life] = growth(level).lives
+    assert life.a_request_adds("memory") == 0
+
+
 def test_a_fresh_process_starts_from_its_own_beginning() -> None:
     run = served([100, 110, 120, 130, 100, 110], starts=[1, 1, 1, 1, 2, 2])
     [life] = growth(run).lives

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from html import escape
-from itertools import groupby
+from itertools import accumulate, groupby
+from statistics import linear_regression
 from typing import TYPE_CHECKING, Literal
 
 from crewlab.errors import ToldTypeError, ToldValueError
@@ -63,14 +64,16 @@ class Life:
     def a_request_adds(self, measure: Measure) -> float | None:
         """Say by how much each request made it grow.
 
-        It is measured over the second half of what its longest-serving process answered: by then
-        a replica has imported, opened and started what it keeps anyway.
+        It is the slope of a straight line through the second half of what its longest-serving
+        process answered: by then a replica has imported, opened and started what it keeps anyway.
+        What requests in flight hold for a while does not count: of each moment that is taken which
+        the process never fell below later.
 
         Args:
             measure: memory (MiB), files or threads.
 
         Returns:
-            The growth divided by the requests answered meanwhile; None where there was none.
+            The growth by request (least squares); None where no request came after the first half.
         """
         longest = max(self.starts, key=lambda points: points[-1].answered - points[0].answered)
         last = longest[-1]
@@ -79,8 +82,9 @@ class Life:
             return None
         half = (longest[0].answered + last.answered) / 2
         middle = min(before, key=lambda point: abs(point.answered - half))
-        gained = last.value(measure) - middle.value(measure)
-        return gained / (last.answered - middle.answered)
+        warm = [point for point in longest if point.answered >= middle.answered]
+        kept = list(accumulate((point.value(measure) for point in reversed(warm)), min))[::-1]
+        return linear_regression([float(point.answered) for point in warm], kept).slope
 
 
 @dataclass(frozen=True)
