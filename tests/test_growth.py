@@ -38,9 +38,9 @@ def test_what_a_request_adds_is_measured_once_the_replica_is_warm() -> None:
 
 
 def test_what_requests_in_flight_hold_for_a_while_is_no_growth() -> None:
-    busy = served([100, 120, 140, 160, 260, 180, 300, 200, 200])
+    busy = served([100, 110, 120, 130, 140, 150, 220, 170, 180])
     [life] = growth(busy).lives
-    assert life.a_request_adds("memory") == pytest.approx(10, abs=3)
+    assert life.a_request_adds("memory") == pytest.approx(10)
     level = served([100, 150, 190, 150, 240, 150, 290, 310, 150])
     [life] = growth(level).lives
     assert life.a_request_adds("memory") == 0
