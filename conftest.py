@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.notebook_items import CELL_SECONDS, NotebookFile
+from tests.whole import WHOLE
 
 ROOT = Path(__file__).resolve().parent
 STRICT = {"notebooks": False, "solutions": True}
@@ -24,6 +25,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.option.nbval_current_env = True
     config.option.nbval_cell_timeout = CELL_SECONDS
     config.option.nbval_sanitize_with = str(ROOT / "tests" / "nbval_sanitize.cfg")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what only the whole run does."""
+    if WHOLE:
+        return
+    config.hook.pytest_deselected(
+        items=[item for item in items if item.get_closest_marker("whole")]
+    )
+    items[:] = [item for item in items if not item.get_closest_marker("whole")]
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:

@@ -7,12 +7,13 @@ import pytest
 from crewlab import ContractBroken, scale
 from crewlab.exercises.check import evaluate
 from tests.chapter_apps import ChapterApps
+from tests.whole import sizes
 
 CHAPTER = "01"
 LOAD = {"threads": 6, "requests": 24}
 
 
-@pytest.mark.parametrize("replicas", [1, 2, 4, 8])
+@pytest.mark.parametrize("replicas", sizes(1, 2, 4, 8))
 def test_the_global_crew_crashes_on_threads_at_any_number_of_replicas(
     apps: ChapterApps, replicas: int
 ) -> None:
@@ -39,7 +40,7 @@ def test_separate_processes_do_not_share_the_crew(apps: ChapterApps) -> None:
     scale(apps.app("broken"), replicas=4, threads=1, requests=8).expect(ok="all")
 
 
-@pytest.mark.parametrize("replicas", [1, 2, 4, 8])
+@pytest.mark.parametrize("replicas", sizes(1, 2, 4, 8))
 def test_the_factory_answers_every_request_right(apps: ChapterApps, replicas: int) -> None:
     scale(apps.app("fixed"), replicas=replicas, threads=8, requests=16).expect(ok="all")
 

@@ -14,6 +14,7 @@ from crewlab.chapters import ch02
 from crewlab.exercises.check import evaluate
 from crewlab.services import Services
 from tests.chapter_apps import ChapterApps
+from tests.whole import sizes
 
 CHAPTER = "02"
 NO_KEYS = {"OPENAI_API_KEY": None, "SERPER_API_KEY": None}
@@ -32,7 +33,7 @@ def said(run: Run) -> str:
 # --- what the broken app does -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("replicas", [1, 2, 4, 8])
+@pytest.mark.parametrize("replicas", sizes(1, 2, 4, 8))
 def test_without_keys_every_replica_is_ready_and_every_request_fails(
     apps: ChapterApps, services: Services, replicas: int
 ) -> None:
@@ -46,7 +47,7 @@ def test_without_keys_every_replica_is_ready_and_every_request_fails(
     assert services.model.stats().total == 0
 
 
-@pytest.mark.parametrize("replicas", [1, 2, 4, 8])
+@pytest.mark.parametrize("replicas", sizes(1, 2, 4, 8))
 def test_with_keys_any_number_of_replicas_answers(apps: ChapterApps, replicas: int) -> None:
     scale(apps.app("broken"), replicas=replicas, threads=2, requests=8).expect(ok="all")
 
@@ -152,7 +153,7 @@ def test_the_half_repair_shows_the_other_key_and_takes_an_empty_one(apps: Chapte
 # --- the repair ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("replicas", [1, 2, 4, 8])
+@pytest.mark.parametrize("replicas", sizes(1, 2, 4, 8))
 def test_the_repaired_app_answers_with_all_variables(apps: ChapterApps, replicas: int) -> None:
     scale(apps.app("fixed"), replicas=replicas, threads=2, requests=8).expect(ok="all")
 

@@ -14,6 +14,7 @@ from crewlab import COMPANIES, ContractBroken, Run, scale
 from crewlab.exercises.check import evaluate
 from crewlab.services import Services
 from tests.chapter_apps import ChapterApps
+from tests.whole import sizes
 
 CHAPTER = "03"
 ORDERS = {company: f"U{number}" for number, company in enumerate(COMPANIES[:8], 101)}
@@ -54,7 +55,7 @@ def test_one_replica_finds_every_order(apps: ChapterApps) -> None:
     scale(apps.app("broken"), replicas=1, **DAYS).expect(ok="all")
 
 
-@pytest.mark.parametrize("replicas", [2, 4, 8])
+@pytest.mark.parametrize("replicas", sizes(2, 4, 8))
 def test_several_replicas_take_every_order_and_report_none_without_an_error(
     apps: ChapterApps, replicas: int
 ) -> None:
@@ -98,7 +99,7 @@ def test_temp_and_home_are_the_same_disk(apps: ChapterApps, place: str) -> None:
     scale(app, replicas=4, **DAYS).expect(ok=8, wrong=8, errors="none")
 
 
-@pytest.mark.parametrize("replicas", [1, 2, 4, 8])
+@pytest.mark.parametrize("replicas", sizes(1, 2, 4, 8))
 def test_object_storage_is_reached_from_every_replica(
     apps: ChapterApps, bucket: dict[str, str], replicas: int
 ) -> None:
@@ -124,7 +125,7 @@ def test_numbers_in_storage_are_right_as_long_as_reports_come_in_turn(
     run.expect(ok="all")
 
 
-@pytest.mark.parametrize("replicas", [2, 4, 8])
+@pytest.mark.parametrize("replicas", sizes(2, 4, 8))
 def test_replicas_that_read_and_then_write_give_a_number_twice(
     apps: ChapterApps, bucket: dict[str, str], replicas: int
 ) -> None:
@@ -139,7 +140,7 @@ def test_replicas_that_read_and_then_write_give_a_number_twice(
     run.expect(wrong="some", errors="none", lost="none")
 
 
-@pytest.mark.parametrize("replicas", [1, 2, 4, 8])
+@pytest.mark.parametrize("replicas", sizes(1, 2, 4, 8))
 def test_conditional_writes_give_each_number_once_and_leave_none_out(
     apps: ChapterApps, bucket: dict[str, str], replicas: int
 ) -> None:
@@ -164,7 +165,7 @@ def test_threads_of_one_replica_read_each_others_output_file(apps: ChapterApps) 
     run.expect(wrong="some", errors="none", lost="none")
 
 
-@pytest.mark.parametrize("replicas", [1, 4])
+@pytest.mark.parametrize("replicas", sizes(1, 4))
 def test_the_output_file_is_right_where_a_disk_has_one_request_at_a_time(
     apps: ChapterApps, replicas: int
 ) -> None:

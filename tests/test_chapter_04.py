@@ -17,6 +17,7 @@ from crewlab.exercises.check import evaluate
 from crewlab.notebook.posix import can_fork
 from crewlab.services import Services
 from tests.chapter_apps import ChapterApps
+from tests.whole import sizes
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason="the job processes are forked")
 
@@ -31,7 +32,7 @@ def refuse_the_first_customer(services: Services) -> None:
     services.model.reset()
 
 
-@pytest.mark.parametrize("replicas", [1, 2, 4, 8])
+@pytest.mark.parametrize("replicas", sizes(1, 2, 4, 8))
 def test_a_crew_sent_to_a_job_process_fails_at_any_number_of_replicas(
     apps: ChapterApps, services: Services, replicas: int
 ) -> None:
@@ -48,7 +49,7 @@ def test_without_a_job_process_the_same_app_answers_everybody(apps: ChapterApps)
     scale(apps.app("broken"), replicas=4, threads=4, requests=16).expect(ok="all")
 
 
-@pytest.mark.parametrize("replicas", [1, 2, 4, 8])
+@pytest.mark.parametrize("replicas", sizes(1, 2, 4, 8))
 def test_plain_data_crosses_at_any_number_of_replicas(apps: ChapterApps, replicas: int) -> None:
     load = max(4, 2 * replicas)
     scale(apps.app("fixed"), replicas=replicas, threads=4, requests=load, env=SERVER).expect(

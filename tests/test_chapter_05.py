@@ -12,6 +12,7 @@ from crewlab.exercises.check import evaluate
 from crewlab.overload import QUOTA, demand, side_by_side
 from crewlab.services import Services
 from tests.chapter_apps import ChapterApps
+from tests.whole import sizes
 
 CHAPTER = "05"
 PER_CUSTOMER = 7  # one turn of the agent, six reviews
@@ -27,7 +28,7 @@ def test_one_replica_passes_because_its_requests_are_fewer_than_the_quota(
     assert services.model.stats().peak_in_flight < QUOTA
 
 
-@pytest.mark.parametrize("replicas", [2, 4, 8])
+@pytest.mark.parametrize("replicas", sizes(2, 4, 8))
 def test_more_replicas_overload_the_model_and_customers_fail(
     apps: ChapterApps, services: Services, replicas: int
 ) -> None:
@@ -40,7 +41,7 @@ def test_more_replicas_overload_the_model_and_customers_fail(
     assert storm.sent > PER_CUSTOMER * replicas
 
 
-@pytest.mark.parametrize("replicas", [1, 2, 4, 8])
+@pytest.mark.parametrize("replicas", sizes(1, 2, 4, 8))
 def test_the_bounded_pool_serves_every_customer_with_no_request_in_vain(
     apps: ChapterApps, replicas: int
 ) -> None:

@@ -24,6 +24,7 @@ from crewlab.results.costs import Costs
 from crewlab.results.stacks import Stacks
 from crewlab.services import Services
 from tests.chapter_apps import ChapterApps
+from tests.whole import sizes
 
 CHAPTER = "06"
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -39,7 +40,7 @@ def beside(app: App, *others: App) -> App:
 # --- the cause --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("replicas", [1, 2, 4, 8])
+@pytest.mark.parametrize("replicas", sizes(1, 2, 4, 8))
 def test_every_request_hangs_on_any_number_of_forked_replicas(
     apps: ChapterApps, services: Services, replicas: int
 ) -> None:
@@ -173,7 +174,7 @@ def test_a_job_in_a_forked_process_hangs_after_a_hidden_kickoff_and_works_withou
 # --- the repair -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("replicas", [1, 2, 4, 8])
+@pytest.mark.parametrize("replicas", sizes(1, 2, 4, 8))
 def test_a_warm_up_after_the_fork_answers_every_request(
     apps: ChapterApps, services: Services, replicas: int
 ) -> None:

@@ -13,6 +13,7 @@ from crewlab.exercises.check import evaluate
 from crewlab.results.run import Run
 from crewlab.services import Services
 from tests.chapter_apps import ChapterApps
+from tests.whole import sizes
 
 CHAPTER = "07"
 A_REPLICA = 24
@@ -37,7 +38,7 @@ def said(run: Run, pattern: str) -> list[str]:
     return re.findall(pattern, run.replicas[0].log, re.MULTILINE)
 
 
-@pytest.mark.parametrize("replicas", [1, 2, 4])
+@pytest.mark.parametrize("replicas", sizes(1, 2, 4))
 def test_the_leaking_app_is_killed_and_the_plain_factory_is_not(
     apps: ChapterApps, limit: float, replicas: int
 ) -> None:

@@ -11,6 +11,7 @@ from crewlab.chapters import ch08
 from crewlab.exercises.check import evaluate
 from crewlab.services import Services
 from tests.chapter_apps import ChapterApps
+from tests.whole import sizes
 
 CHAPTER = "08"
 ALL = range(1, 1000)
@@ -37,7 +38,7 @@ def test_the_agents_limit_is_reported_only_after_the_tool_has_ended(
     assert services.model.stats().by_status == {200: 8}
 
 
-@pytest.mark.parametrize("replicas", [1, 4])
+@pytest.mark.parametrize("replicas", sizes(1, 4))
 def test_silent_searches_on_every_thread_leave_no_customer_an_answer(
     apps: ChapterApps, services: Services, replicas: int
 ) -> None:
@@ -49,7 +50,7 @@ def test_silent_searches_on_every_thread_leave_no_customer_an_answer(
     assert services.search.stats().total <= 2 * replicas
 
 
-@pytest.mark.parametrize("replicas", [1, 4])
+@pytest.mark.parametrize("replicas", sizes(1, 4))
 def test_limits_in_tool_and_client_answer_everybody_through_the_same_silence(
     apps: ChapterApps, services: Services, replicas: int
 ) -> None:

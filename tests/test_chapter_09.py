@@ -16,6 +16,7 @@ from crewlab.services import Services
 from crewlab.services.collector import SilentCollector
 from crewlab.services.shop import Shop
 from tests.chapter_apps import ChapterApps
+from tests.whole import sizes
 
 CHAPTER = "09"
 
@@ -48,7 +49,7 @@ def test_without_kills_every_order_is_charged_once(apps: ChapterApps, shop: Shop
     audit(run, shop).expect(once="all")
 
 
-@pytest.mark.parametrize("replicas", [1, 2, 4, 8])
+@pytest.mark.parametrize("replicas", sizes(1, 2, 4, 8))
 def test_a_job_that_was_acknowledged_first_is_lost_with_its_replica(
     apps: ChapterApps, shop: Shop, replicas: int
 ) -> None:

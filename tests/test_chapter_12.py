@@ -16,6 +16,7 @@ from crewlab.exercises.check import evaluate
 from crewlab.results.run import ContractBroken
 from crewlab.services.shop import Shop
 from tests.chapter_apps import ChapterApps
+from tests.whole import some
 
 CHAPTER = "12"
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the service forks job processes")
@@ -111,7 +112,7 @@ def test_one_replica_and_one_order_at_a_time_show_nothing(apps: ChapterApps) -> 
         run.expect(ok="all")
 
 
-@pytest.mark.parametrize("number", STAGES)
+@pytest.mark.parametrize("number", some(STAGES, "02", "06", "08"))
 def test_a_stage_falls_over_when_only_its_own_repair_is_missing(
     apps: ChapterApps, number: str
 ) -> None:
@@ -119,7 +120,7 @@ def test_a_stage_falls_over_when_only_its_own_repair_is_missing(
     assert board.score == 0, str(board)
 
 
-@pytest.mark.parametrize("number", STAGES)
+@pytest.mark.parametrize("number", some(STAGES, "01", "03", "09"))
 def test_a_stage_holds_with_its_own_repair_whatever_the_others_do(
     apps: ChapterApps, number: str
 ) -> None:

@@ -20,9 +20,7 @@ from crewlab.services import Services
 from tests.deployment_files import DEPLOY, Files, mebibytes
 from tests.read_only_root import USER, Contained, contained, why_not
 
-pytestmark = pytest.mark.skipif(
-    os.environ.get("CREWLAB_TEST") != "whole", reason="slow: runs with CREWLAB_TEST=whole"
-)
+pytestmark = pytest.mark.whole
 FILES = Files(DEPLOY)
 BUCKET = "contained"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import multiprocessing
-import os
 import shutil
 import threading
 import time
@@ -331,7 +330,7 @@ def test_options_that_cannot_be_are_told(make: Callable[[str], Path]) -> None:
         celery(make(PLAIN), pool="gevent")  # type: ignore[arg-type]
 
 
-@pytest.mark.skipif("whole" not in os.environ.get("CREWLAB_TEST", ""), reason="two spawned workers")
+@pytest.mark.whole  # two spawned workers
 def test_several_workers_of_uvicorn(make: Callable[[str], Path]) -> None:
     run = uvicorn(make(PLAIN), replicas=2, threads=2, requests=4)
     run.expect(ok="all")

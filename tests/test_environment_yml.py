@@ -29,8 +29,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from tests.test_setup import ROOT, load_script, packages_can_be_fetched, set_up
+from tests.whole import WHOLE
 
-WHOLE = os.environ.get("CREWLAB_TEST") == "whole"
 # Part of an environment of its own: not asked for by any lock.
 PART_OF_PYTHON = {"pip", "setuptools", "wheel"}
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from tests.watch import NOTING, Watch, is_local, noted
+from tests.whole import WHOLE
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted([*ROOT.glob("notebooks/*.ipynb"), *ROOT.glob("solutions/*.ipynb")])
-WHOLE = os.environ.get("CREWLAB_TEST") == "whole"
 CHOSEN = NOTEBOOKS if WHOLE else [path for path in NOTEBOOKS if path.name.startswith("00_")]
 
 # A new namespace's loopback interface is down; this brings it up without needing `ip`.

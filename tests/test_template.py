@@ -21,11 +21,11 @@ from crewlab.takehome.trial import (
     run_tests,
     take_each_away,
 )
+from tests.whole import WHOLE
 
 # The whole run starts servers, each of whose workers imports CrewAI.
 pytestmark = pytest.mark.timeout(900)
 
-WHOLE = os.environ.get("CREWLAB_TEST") == "whole"
 LINES = list(checklist())
 WITH_A_SERVER = [line.number for line in LINES if line.test.startswith("test_service.py")]
 TRIED = [line.number for line in LINES if WHOLE or line.number not in WITH_A_SERVER]
