@@ -61,6 +61,18 @@ def test_what_holds_is_said_in_one_sentence(expected: Any, sentence: str | None)
 
 
 @pytest.mark.parametrize(
+    ("number", "sentence"),
+    [
+        (1, "As expected: 1 request was lost with its replica."),
+        (2, "As expected: 2 requests were lost with their replicas."),
+        (0, "As expected: 0 requests were lost with their replicas."),
+    ],
+)
+def test_one_request_was_and_several_were(number: int, sentence: str) -> None:
+    assert make_run(ok=1, lost=number).expect(lost=number) == sentence
+
+
+@pytest.mark.parametrize(
     "expected",
     [
         {"ok": "all"},

@@ -191,17 +191,19 @@ class Run:
         return Verdict("As expected: " + "; ".join(said) + ".")
 
     def _sentence(self, kind: Kind, amount: Amount) -> str:
+        are_several = isinstance(amount, int) and amount != 1
         what: dict[Kind, str] = {
             "ok": "answered about the right customer",
             "wrong": "answered about somebody else",
             "error": "failed with an error",
             "timeout": "had no answer in time",
-            "lost": "was lost with its replica",
+            "lost": "were lost with their replicas" if are_several else "was lost with its replica",
         }
         if self.own_judge:
             what |= JUDGED
         who = {"some": "at least one request", "none": "no request", "all": "every request"}
-        return f"{who.get(str(amount), f'{amount} requests')} {what[kind]}"
+        counted = f"{amount} request{'s' if are_several else ''}"
+        return f"{who.get(str(amount), counted)} {what[kind]}"
 
     def _complaint(self, missed: list[str]) -> str:
         counts = ", ".join(f"{number} {kind}" for kind, number in self.counts.items() if number)
