@@ -17,6 +17,12 @@ class ChapterApps:
         self._cells = [cell for cell in read_chapter(path).cells if cell.app_name]
         self._folder = folder
 
+    @property
+    def exercise(self) -> str:
+        """The name of the app that the learner is to repair."""
+        [name] = [cell.app_name for cell in self._cells if "exercise" in cell.tags]
+        return name
+
     def source(self, name: str, tag: str | None = None) -> str:
         """Give the text of the one app of that name (and cell tag)."""
         [cell] = [

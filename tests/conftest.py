@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from crewlab.capstone import STAGES
+from crewlab.engines import brokers
+from crewlab.engines.brokers import Broker
 from crewlab.services import Services
 from tests.chapter_apps import ChapterApps
 from tests.services_tools import running_services
@@ -20,12 +23,37 @@ def services() -> Iterator[Services]:
 
 
 @pytest.fixture
-def apps(services: Services, request: pytest.FixtureRequest, tmp_path: Path) -> ChapterApps:
-    """Give the apps of the chapter that the module calls CHAPTER, the services as new."""
+def services_as_new(services: Services) -> None:
+    """Let the services have their own settings and nothing in their journals."""
     for endpoint in (services.model, services.search):
         endpoint.configure()
         endpoint.reset()
+
+
+@pytest.fixture
+def apps(services_as_new: None, request: pytest.FixtureRequest, tmp_path: Path) -> ChapterApps:
+    """Give the apps of the chapter that the module calls CHAPTER, the services as new."""
     return ChapterApps(request.module.CHAPTER, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def broker(services: Services) -> Iterator[Broker]:
+    """Have one broker for the tests of one module."""
+    with brokers.temporary() as running:
+        yield running
+
+
+@pytest.fixture
+def broker_in_environment(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lead the apps to that broker."""
+    monkeypatch.setenv("REDIS_URL", broker.url)
+
+
+@pytest.fixture
+def few_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have three stages in chapter 12."""
+    few = {number: STAGES[number] for number in ("02", "03", "04")}
+    monkeypatch.setattr("crewlab.capstone.STAGES", few)
 
 
 @pytest.fixture

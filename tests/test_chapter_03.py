@@ -375,9 +375,6 @@ def test_a_plausible_wrong_answer_is_not_solved_and_gets_a_hint(
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        ("raise SystemExit('closed')", "the app does not start: SystemExit: closed."),
-        ("def run(inputs): return ''", "a draft is not about the customer who asked"),
-        ("def run(inputs): return None", "not every draft is written: TypeError"),
         (
             "import os\nBUCKET = os.environ['BUCKETS']\n",
             "the app does not start: KeyError: 'BUCKETS'.",
@@ -397,7 +394,7 @@ def test_a_plausible_wrong_answer_is_not_solved_and_gets_a_hint(
         ),
     ],
 )
-def test_an_answer_that_does_not_work_at_all_is_told_what_was_seen(
+def test_an_answer_that_fails_on_the_way_is_told_what_was_seen(
     apps: ChapterApps, source: str, says: str
 ) -> None:
     result = evaluate("03", apps.save("approval_app", source))

@@ -538,19 +538,3 @@ def test_a_pool_that_waits_for_ever_is_not_waited_for(
     )
     result = evaluate("04", app)
     assert "until the model refuses: then the pool gives up" in result.message
-
-
-@pytest.mark.parametrize(
-    ("source", "says"),
-    [
-        ("raise SystemExit('closed')", "the app does not start: SystemExit: closed."),
-        ("def run(inputs): return ''", "customers are answered about somebody else"),
-        ("def run(inputs): return None", "not every customer is answered: TypeError"),
-    ],
-)
-def test_an_answer_that_does_not_work_at_all_is_told_what_was_seen(
-    apps: ChapterApps, source: str, says: str
-) -> None:
-    result = evaluate("04", apps.save("tickets_app", source))
-    assert not result.solved
-    assert says in result.message

@@ -386,22 +386,6 @@ def test_a_plausible_wrong_answer_is_not_solved_and_gets_a_hint(
     assert ADVICE[answer] in (result.hint or ""), result
 
 
-@pytest.mark.parametrize(
-    ("source", "says"),
-    [
-        ("raise SystemExit('closed')", "the app does not start: SystemExit: closed."),
-        ("def run(inputs): return ''", "an answer is not about the customer who asked"),
-        ("def run(inputs): return None", "not every letter is written: TypeError"),
-    ],
-)
-def test_an_answer_that_does_not_work_at_all_is_told_what_was_seen(
-    apps: ChapterApps, source: str, says: str
-) -> None:
-    result = evaluate("06", apps.save("letters_app", source))
-    assert not result.solved
-    assert says in result.message
-
-
 def test_a_log_without_stacks_or_memory_is_told() -> None:
     with pytest.raises(ContractBroken, match="The log holds no stacks"):
         Stacks("all is well\n")

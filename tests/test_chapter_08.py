@@ -354,22 +354,6 @@ def test_a_plausible_wrong_answer_is_not_solved_and_gets_a_hint(
     assert ADVICE[answer].lower() in (result.hint or "").lower(), result
 
 
-@pytest.mark.parametrize(
-    ("source", "says"),
-    [
-        ("raise SystemExit('closed')", "the app does not start: SystemExit: closed."),
-        ("def run(inputs): return ''", "customers are answered about somebody else"),
-        ("def run(inputs): return None", "not every customer is answered: TypeError"),
-    ],
-)
-def test_an_answer_that_does_not_work_at_all_is_told_what_was_seen(
-    apps: ChapterApps, source: str, says: str
-) -> None:
-    result = evaluate("08", apps.save("briefing", source))
-    assert not result.solved
-    assert says in result.message
-
-
 def test_the_check_leaves_the_services_as_they_were_at_the_start(
     apps: ChapterApps, services: Services
 ) -> None:

@@ -278,19 +278,3 @@ def test_a_plausible_wrong_answer_is_not_solved_and_gets_a_hint(
     result = evaluate("09", apps.changed("renewals", "exercise", *WRONG_ANSWERS[answer]))
     assert not result.solved
     assert ADVICE[answer] in (result.hint or ""), result
-
-
-@pytest.mark.parametrize(
-    ("source", "says"),
-    [
-        ("raise SystemExit('closed')", "the app does not start: SystemExit: closed."),
-        ("def run(inputs): return ''", "an answer does not name the customer"),
-        ("def run(inputs): return None", "not every order is answered: TypeError"),
-    ],
-)
-def test_an_answer_that_does_not_work_at_all_is_told_what_was_seen(
-    apps: ChapterApps, shop: Shop, source: str, says: str
-) -> None:
-    result = evaluate("09", apps.save("renewals", source))
-    assert not result.solved
-    assert says in result.message

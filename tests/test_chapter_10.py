@@ -161,33 +161,28 @@ def test_a_folder_that_only_this_machine_shares_is_no_repair(
     assert "not by way of the bucket" in result.message
 
 
-HEADER = "MYSTERY = 7\nCAUSES = ['local disk', 'shared objects']\n"
+NO_KICKOFF = """\
+MYSTERY = 7
+CAUSES = ["local disk", "shared objects"]
+
+import os, boto3
+
+s3, where = boto3.client("s3"), {"Bucket": os.environ["SHOP_BUCKET"]}
 
 
-@pytest.mark.parametrize(
-    ("source", "says"),
-    [
-        (HEADER + "raise SystemExit('closed')", "does not start: SystemExit: closed."),
-        (HEADER + "def run(inputs): return None", "shared objects still shows"),
-        (
-            HEADER + "import os, boto3\n"
-            "s3, where = boto3.client('s3'), {'Bucket': os.environ['SHOP_BUCKET']}\n"
-            "def run(inputs):\n"
-            "    key = {**where, 'Key': inputs['company']}\n"
-            "    if 'note' in inputs:\n"
-            "        s3.put_object(**key, Body=inputs['note'].encode())\n"
-            "    note = s3.get_object(**key)['Body'].read().decode()\n"
-            "    return f\"Report on {inputs['company']}: {note}\"",
-            "not every customer's came from the model",
-        ),
-    ],
-)
-def test_an_answer_that_does_not_do_the_work_is_told_so(
-    apps: ChapterApps, source: str, says: str
-) -> None:
-    result = evaluate("10", apps.save("repaired", source))
+def run(inputs):
+    key = {**where, "Key": inputs["company"]}
+    if "note" in inputs:
+        s3.put_object(**key, Body=inputs["note"].encode())
+    note = s3.get_object(**key)["Body"].read().decode()
+    return f"Report on {inputs['company']}: {note}"
+"""
+
+
+def test_an_answer_without_a_kickoff_is_told_so(apps: ChapterApps) -> None:
+    result = evaluate("10", apps.save("repaired", NO_KICKOFF))
     assert not result.solved
-    assert says in result.message
+    assert "not every customer's came from the model" in result.message
 
 
 @pytest.mark.parametrize("number", some(REPAIRS, 3, 11))

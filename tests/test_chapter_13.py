@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from crewlab import App, ContractBroken, Eviction, Run, scale
-from crewlab.engines import brokers, celery
+from crewlab.engines import celery
+from crewlab.engines.brokers import Broker
 from crewlab.exercises.check import evaluate
 from crewlab.results.ledger import Ledger, audit
 from crewlab.services import Services
@@ -23,18 +23,8 @@ pytestmark = [
         reason="the engines fork their workers",
     ),
     pytest.mark.timeout(600),
+    pytest.mark.usefixtures("broker_in_environment"),
 ]
-
-
-@pytest.fixture(scope="module")
-def broker(services: Services) -> Iterator[Any]:
-    with brokers.temporary() as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def _lead_apps_to_it(broker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("REDIS_URL", broker.url)
 
 
 def killed(app: App, services: Services, **options: Any) -> tuple[Run, Ledger]:
@@ -78,7 +68,7 @@ def test_the_contract_complains_when_the_fixed_app_takes_the_broken_ones_place(
         run.expect(ok=2, lost=2)
 
 
-def test_a_job_that_kills_its_process_is_put_aside(apps: ChapterApps, broker: Any) -> None:
+def test_a_job_that_kills_its_process_is_put_aside(apps: ChapterApps, broker: Broker) -> None:
     scans = [
         {"number": "1", "company": "Aldermoor", "scan": "a.tif"},
         {"number": "2", "company": "Brightwater", "scan": "corrupt.tif"},
@@ -90,7 +80,7 @@ def test_a_job_that_kills_its_process_is_put_aside(apps: ChapterApps, broker: An
 
 
 def test_the_locks_of_crewai_hold_across_processes_only_in_redis(
-    apps: ChapterApps, broker: Any
+    apps: ChapterApps, broker: Broker
 ) -> None:
     load: dict[str, Any] = {"replicas": 2, "threads": 1, "requests": 6, "start_method": "spawn"}
     load |= {"judge": lambda inputs, answer: answer.endswith(": alone"), "timeout": 120}
@@ -142,9 +132,3 @@ def test_a_plausible_wrong_answer_is_not_solved_and_is_told_why(
     result = evaluate("13", app)
     assert not result.solved
     assert SAYS[answer] in result.message
-
-
-def test_a_task_that_does_not_start_is_told(apps: ChapterApps) -> None:
-    result = evaluate("13", apps.save("renewals", "raise RuntimeError('closed')"))
-    assert not result.solved
-    assert "the task does not start: RuntimeError: closed" in result.message

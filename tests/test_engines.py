@@ -7,7 +7,7 @@ import multiprocessing
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +67,6 @@ ENGINES: dict[str, Callable[..., Run]] = {
         app, pool="prefork", **{k: v for k, v in options.items() if k != "threads"}
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def broker(services: Services) -> Iterator[Any]:
-    """Have one broker for all tests of this module."""
-    with brokers.temporary() as running:
-        yield running
 
 
 @pytest.fixture(autouse=True)
