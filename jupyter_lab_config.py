@@ -1,6 +1,7 @@
 """JupyterLab's settings for the course: `jupyter-lab --config=jupyter_lab_config.py`."""
 
 import os
+from pathlib import Path
 
 from traitlets.config import get_config
 
@@ -10,6 +11,9 @@ c = get_config()
 c.LabApp.default_url = "/lab/tree/notebooks/00_start_here.ipynb"
 
 # The course works offline: no question about news, no look for a newer version, no gallery.
+# Without an address for news JupyterLab still asks whether to fetch them: page_config.json takes
+# out the part that asks.
+c.LabApp.app_settings_dir = str(Path(__file__).resolve().parent / "scripts" / "jupyterlab")
 c.LabApp.news_url = None
 c.LabApp.check_for_updates_class = "jupyterlab.NeverCheckForUpdate"
 c.LabApp.extension_manager = "readonly"

@@ -43,11 +43,9 @@ CHROMIUM_SWITCHES = [
     "--disable-sync",
     "--disable-dev-shm-usage",
 ]
-# JupyterLab attaches only the cells in view; a screenshot and a test want them all.
-SETTINGS = {
-    "notebook-extension/tracker": {"windowingMode": "none"},
-    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
-}
+# JupyterLab attaches only the cells in view; a screenshot and a test want them all. Nothing else
+# differs from what a learner has.
+SETTINGS = {"notebook-extension/tracker": {"windowingMode": "none"}}
 
 _NOTEBOOK = "window.jupyterapp.shell.currentWidget"
 _CELLS = f"""() => {_NOTEBOOK}.content.widgets
@@ -91,8 +89,8 @@ class Lab:
     folder: Path
 
     def address(self, notebook: str) -> str:
-        """Give the page of a notebook."""
-        return f"{self.url}lab/tree/{notebook}?token={self.token}"
+        """Give the page of a notebook, without the tabs of the pages before it."""
+        return f"{self.url}lab/tree/{notebook}?token={self.token}&reset"
 
 
 @contextlib.contextmanager
@@ -240,6 +238,10 @@ class NotebookPage:
             arg=[index, before],
             timeout=seconds * 1000,
         )
+
+    def shut_down(self) -> None:
+        """Choose Kernel > Shut Down Kernel, and wait until it is gone."""
+        self.page.evaluate(f"{_NOTEBOOK}.context.sessionContext.shutdown()")
 
     def screenshots(self, folder: Path, name: str) -> list[Path]:
         """Photograph the whole notebook, one file a screenful.
