@@ -23,7 +23,7 @@ class Chapter:
 
     Attributes:
         number: two digits.
-        title: from the name of its notebook.
+        title: as the chapter's text has it.
         quizzes: by their whole name, such as ``01-predict``.
         hints: for its exercise, in the order in which they are given.
         check: looks at the learner's app; None if the chapter has no exercise.
@@ -101,7 +101,9 @@ def notebook_name(number: str) -> str:
 
 
 def _title(number: str) -> str:
-    for folder, pattern in (("notebooks", "*.ipynb"), ("chapters", "*.md")):
-        for path in sorted((workspace.project() / folder).glob(f"{number}_{pattern}")):
-            return path.stem.partition("_")[2].replace("_", " ").capitalize()
+    for path in sorted((workspace.project() / "chapters").glob(f"{number}_*.md")):
+        with path.open(encoding="utf-8") as lines:
+            for line in lines:
+                if line.startswith("# "):
+                    return line[2:].strip()
     return f"Chapter {number}"
