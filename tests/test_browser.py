@@ -57,6 +57,18 @@ def test_no_cell_complains_on_the_error_stream(chapter: NotebookPage) -> None:
     assert complaints == []
 
 
+def test_a_long_line_of_output_breaks_between_words(chapter: NotebookPage) -> None:
+    outputs = chapter.page.locator(".jp-OutputArea-output pre").filter(has_text="As expected")
+    assert outputs.count() >= 1
+    breaks = outputs.first.evaluate("pre => getComputedStyle(pre).wordBreak")
+    assert breaks == "normal"
+
+
+def test_jupyterlab_asks_nothing_of_a_new_learner(chapter: NotebookPage) -> None:
+    assert chapter.page.get_by_role("menubar").first.is_visible()
+    assert chapter.page.locator(".jp-Dialog, .Toastify__toast").all_inner_texts() == []
+
+
 def test_a_click_on_explores_button_runs_the_deployment_again(chapter: NotebookPage) -> None:
     index = next(cell["index"] for cell in chapter.cells() if "explore(" in cell["source"])
     explorer = chapter.element(index)

@@ -39,6 +39,9 @@ def test_loading_says_one_line_and_brings_every_word_of_the_course(tmp_path: Pat
 
 def test_loading_imports_nothing_that_takes_its_time(tmp_path: Path) -> None:
     with kernel(tmp_path / "home") as notebook:
+        # What comes a moment later, beside the next cells, may take its time.
+        later = "crewlab.notebook.extension._import_pictures"
+        notebook.run(f"import crewlab.notebook.extension; {later} = lambda: None")
         notebook.load()
         slow = ["crewai", "matplotlib", "ipywidgets", "boto3", "openai", "aiohttp", "pydantic"]
         assert value(notebook, f"[m for m in {slow} if m in __import__('sys').modules]") == []

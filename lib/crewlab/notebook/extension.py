@@ -12,6 +12,7 @@ from typing import Any
 
 from crewlab import workspace
 from crewlab.notebook import app_magic, shutdown
+from crewlab.notebook.show import show
 
 
 @dataclass
@@ -25,6 +26,13 @@ class _Loaded:
 
 
 _loaded: _Loaded | None = None
+
+# JupyterLab breaks a long line of text output at its edge, in the middle of a word. The chapters'
+# lines are sentences; they break between words, as they do above and below.
+_WHOLE_WORDS = (
+    "<style>.jp-OutputArea-output pre {word-break: normal !important;"
+    " overflow-wrap: anywhere !important}</style>"
+)
 
 
 def load(ipython: Any) -> None:
@@ -43,6 +51,8 @@ def load(ipython: Any) -> None:
         _preload()
         _register(_loaded)
     print(_announcement(_loaded))
+    if workspace.live():
+        show("", _WHOLE_WORDS)
 
 
 def unload(ipython: Any) -> None:
