@@ -108,10 +108,13 @@ def _look(kind: str) -> dict[str, Any]:
 def _label(
     axes: Axes, record: RequestRecord, lane: int, start: float, width: float, end: float
 ) -> None:
-    name = " ".join(str(value) for value in record.inputs.values())
-    text = f"{SYMBOLS[record.kind]} {name[:14]}" if width > end * 0.2 else SYMBOLS[record.kind]
+    values = [str(value) for value in record.inputs.values()]
+    name = " ".join(values)
+    if len(name) > 14:  # whom it is about, rather than a piece of all that was sent
+        name = str(record.inputs.get("company", name))[:14]
+    text = f"{SYMBOLS[record.kind]} {name}" if width > end * 0.2 else SYMBOLS[record.kind]
     axes.text(
-        start + width / 2,
+        max(start + width / 2, end * 0.012),  # clear of the axis, which a short first bar touches
         lane,
         text,
         ha="center",
