@@ -35,6 +35,7 @@ def draw_demands(demands: Sequence[Demand]) -> Figure:
     for axes, demand in zip(panels, demands, strict=True):
         _draw(axes, demand)
     panels[0].set_ylabel("requests")
+    panels[0].yaxis.get_major_locator().set_params(integer=True)  # nobody sends 7.5 of them
     quota = max((demand.quota for demand in demands), default=1)
     panels[0].set_ylim(0, max(panels[0].get_ylim()[1], 1.6 * quota))  # room for the legend
     panels[0].set_xlim(0)
