@@ -11,6 +11,8 @@ import pytest
 from crewlab import App, ContractBroken, Run, compare, diff
 from crewlab.deployment.tidy import shorten
 from crewlab.results.compare import Comparison
+from crewlab.results.kills import KillComparison
+from crewlab.results.ledger import Entry, Ledger
 from crewlab.results.records import KINDS, Kind, ReplicaRecord, RequestRecord
 from crewlab.results.show import png
 from tests.apps import ECHO, write_app
@@ -147,6 +149,22 @@ def test_a_comparison_demands_that_broken_fails_everywhere_and_fixed_nowhere() -
             Comparison({"broken": {1: bad, 2: bad}, "fixed": runs}, [1, 2]).expect()
         with pytest.raises(ContractBroken):
             Comparison({"broken": runs, "fixed": {1: good, 2: good}}, [1, 2]).expect()
+
+
+def test_payments_are_drawn_as_they_are_counted() -> None:
+    def ledger(*payments: int) -> Ledger:
+        return Ledger(tuple(Entry(str(n), "U", ("ok",), paid) for n, paid in enumerate(payments)))
+
+    ledgers = {
+        "broken": {1: ledger(1, 2), 4: ledger(2, 0, 3)},
+        "fixed": {1: ledger(1, 1), 4: ledger(1, 1, 1)},
+    }
+    figure = KillComparison({}, ledgers, [1, 4]).picture()
+    heights = [[bar.get_height() for bar in panel.patches] for panel in figure.axes]
+    assert heights == [[1, 1, 2, 1], [2, 3]]
+    assert [panel.get_title() for panel in figure.axes] == ["broken", "fixed"]
+    said = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert said == ["✓ paid once: 6", "≠ paid twice: 3", "† paid never: 1"]
 
 
 def test_compare_runs_each_app_at_each_number_of_replicas(tmp_path: Path) -> None:

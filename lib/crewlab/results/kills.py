@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 from crewlab.app import App
 from crewlab.deployment.evictions import Eviction
 from crewlab.results.html import html_table, varies
-from crewlab.results.ledger import Ledger, Payments, audit
+from crewlab.results.ledger import Ledger, Payments, Times, audit
+from crewlab.results.records import Kind
 from crewlab.results.run import ContractBroken, Run, Verdict
 from crewlab.results.text import table
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 LONGEST_DELAY = 0.3  # s
 REDELIVER = 20
+LOOKS: dict[Times, Kind] = {"once": "ok", "twice": "wrong", "never": "lost"}
+"""Each as the outcome that is as good or bad; the words say it."""
 
 
 class HeldShop(Payments, Protocol):
@@ -134,17 +137,19 @@ class KillComparison:
         run, ledger = self.runs[name][number], self.ledgers[name][number]
         kills = sum(replica.replaced for replica in run.replicas)
         counts = ", ".join(
-            f"{ledger.count(times)} paid {times}"
-            for times in ("once", "twice", "never")
-            if ledger.count(times)
+            f"{ledger.count(times)} paid {times}" for times in LOOKS if ledger.count(times)
         )
         return f"{kills} killed; {run.ok} answered, {counts}"
 
     def picture(self) -> Figure:
-        """Draw the payments as stacked bars."""
-        from crewlab.results.kill_pictures import draw_payments
+        """Draw how often the orders were charged, as stacked bars."""
+        from crewlab.results.pictures import draw_stacks
 
-        return draw_payments(self)
+        bars = {
+            name: [{times: ledger.count(times) for times in LOOKS} for ledger in ledgers.values()]
+            for name, ledgers in self.ledgers.items()
+        }
+        return draw_stacks(bars, self.replicas, LOOKS, of="orders", label="paid {}")
 
     def __str__(self) -> str:
         return table([self.columns, *self.rows])

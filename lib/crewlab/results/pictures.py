@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,6 +15,8 @@ from crewlab.results.style import COLOURS, HATCHES, SYMBOLS
 if TYPE_CHECKING:
     from crewlab.results.compare import Comparison
     from crewlab.results.run import Run
+
+Counted = TypeVar("Counted", bound=str)
 
 WIDTH = 9.0
 """Inches."""
@@ -55,31 +57,58 @@ def draw_run(run: Run) -> Figure:
     axes.set_ylim(len(lanes) - 0.5, -0.5)
     axes.set_xlim(0, end * 1.02)
     axes.set_xlabel("seconds since all requests were released; one lane a thread")
-    _legend(figure, run.counts)
+    _legend(figure, [(kind, kind, number) for kind, number in run.counts.items()])
     return figure
 
 
 def draw_comparison(comparison: Comparison) -> Figure:
     """Draw the outcomes of each app at each number of replicas as stacked bars."""
-    names = list(comparison.runs)
+    bars = {name: [run.counts for run in runs.values()] for name, runs in comparison.runs.items()}
+    return draw_stacks(bars, comparison.replicas, {kind: kind for kind in KINDS}, of="requests")
+
+
+def draw_stacks(
+    bars: Mapping[str, Sequence[Mapping[Counted, int]]],
+    replicas: Sequence[int],
+    looks: Mapping[Counted, Kind],
+    *,
+    of: str,
+    label: str = "{}",
+) -> Figure:
+    """Draw one panel an app, in it one bar for each number of replicas, stacked by what is counted.
+
+    Args:
+        bars: for each app's name, what each of its bars counts.
+        replicas: the numbers of replicas, one a bar.
+        looks: what is counted, from the bottom of a bar up, each with the outcome that it looks
+            like.
+        of: what a bar is made of, for its axis.
+        label: what the legend says of what is counted, with ``{}`` in its place.
+
+    Returns:
+        The figure.
+    """
     figure = Figure(figsize=(WIDTH, 2.8))
-    panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    panels = figure.subplots(1, len(bars), sharey=True, squeeze=False)[0]
     _set_margins(figure, left=0.6, top=0.65)
-    total: dict[Kind, int] = dict.fromkeys(KINDS, 0)
-    for panel, name in zip(panels, names, strict=True):
-        for position, run in enumerate(comparison.runs[name].values()):
+    for panel, (name, counts) in zip(panels, bars.items(), strict=True):
+        for position, numbers in enumerate(counts):
             bottom = 0
-            for kind in KINDS:
-                number = run.count(kind)
-                total[kind] += number
-                if number:
+            for counted, kind in looks.items():
+                if number := numbers[counted]:
                     panel.bar(position, number, bottom=bottom, width=0.7, **_look(kind))
                     bottom += number
-        panel.set_xticks(range(len(comparison.replicas)), labels=map(str, comparison.replicas))
+        panel.set_xticks(range(len(replicas)), labels=map(str, replicas))
         panel.set_title(name)
         panel.set_xlabel("replicas")
-    panels[0].set_ylabel("requests")
-    _legend(figure, total)
+    panels[0].set_ylabel(of)
+    _legend(
+        figure,
+        [
+            (kind, label.format(counted), sum(n[counted] for each in bars.values() for n in each))
+            for counted, kind in looks.items()
+        ],
+    )
     return figure
 
 
@@ -124,10 +153,11 @@ def _label(
     )
 
 
-def _legend(figure: Figure, counts: Mapping[Kind, int]) -> None:
+def _legend(figure: Figure, entries: Iterable[tuple[Kind, str, int]]) -> None:
+    """Explain what is there: each entry is an outcome's look, a label and how many there are."""
     handles = [
-        Patch(label=f"{SYMBOLS[kind]} {kind}: {number}", **_look(kind))
-        for kind, number in counts.items()
+        Patch(label=f"{SYMBOLS[kind]} {label}: {number}", **_look(kind))
+        for kind, label, number in entries
         if number
     ]
     figure.legend(handles=handles, loc="upper left", ncols=5, fontsize=9, frameon=False)
