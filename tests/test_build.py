@@ -160,6 +160,47 @@ def test_line_ends_of_a_windows_checkout_do_not_make_a_chapter_stale(course: Pro
     assert find_stale(course) == []
 
 
+SHOWS = {
+    "_01_a": "# A\n\n" + code("print('a')"),
+    "_02_b": "# B\n\n" + code("import time\n\nfrom crewlab.takehome import part\n\ntime.time()"),
+}
+OF_B = ("notebooks/02_b.ipynb", "solutions/02_b.ipynb")
+
+
+@pytest.fixture
+def showing(tmp_path: Path) -> Project:
+    """Have two chapters, of which the second shows files of the template."""
+    project = make_course(tmp_path / "course", **SHOWS)
+    service = project.root / "template" / "service"
+    service.mkdir(parents=True)
+    (service / "app.py").write_text("app = 1\n", encoding="utf-8")
+    assert build(project, say=quiet).failures == ()
+    return project
+
+
+def test_a_change_of_the_template_runs_the_chapter_again_that_shows_it(showing: Project) -> None:
+    before = read(showing, OF_B[1]).cells[1].outputs
+    (showing.root / "template" / "service" / "app.py").write_text("app = 2\n", encoding="utf-8")
+    assert [finding.split(" ")[0] for finding in find_stale(showing)] == list(OF_B)
+    assert build(showing, say=quiet).written == OF_B
+    assert read(showing, OF_B[1]).cells[1].outputs != before, "the clock in it stands still"
+    assert find_stale(showing) == []
+
+
+def test_a_new_file_of_the_template_counts_and_what_tools_leave_there_does_not(
+    showing: Project,
+) -> None:
+    template = showing.root / "template"
+    for name in (".pytest_cache/README.md", "service/__pycache__/app.cpython-312.pyc"):
+        left = template / name
+        left.parent.mkdir()
+        left.write_text("left", encoding="utf-8")
+    (template / "service" / "app.py").write_bytes(b"app = 1\r\n")
+    assert find_stale(showing) == []
+    (template / "README.md").write_text("New.\n", encoding="utf-8")
+    assert build(showing, say=quiet).written == OF_B
+
+
 def test_editing_one_chapter_rebuilds_that_chapter_only(tmp_path: Path) -> None:
     project = make_course(tmp_path / "course", **TWO)
     build(project, say=quiet)

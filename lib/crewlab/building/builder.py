@@ -12,12 +12,10 @@ from crewlab.building.editions import make_edition, to_text, without_outputs
 from crewlab.building.errors import BuildError
 from crewlab.building.execution import execute, refuse_private_outputs
 from crewlab.building.project import (
-    BUILDER_VERSION,
     LEARNER_FOLDER,
     SOLVED_FOLDER,
     Project,
-    recorded_stamp,
-    source_digest,
+    Stamp,
     write_atomically,
 )
 
@@ -66,7 +64,7 @@ def build(
         stale = [
             folder
             for folder in (LEARNER_FOLDER, SOLVED_FOLDER)
-            if force or recorded_stamp(project.notebook(path, folder)) != _stamp(path)
+            if force or not _has_its_stamp(project.notebook(path, folder), path)
         ]
         if not run_cells and SOLVED_FOLDER in stale:
             stale.remove(SOLVED_FOLDER)
@@ -106,7 +104,7 @@ def find_stale(project: Project, names: Sequence[str] = ()) -> list[str]:
                 if difference:
                     findings.append(
                         f"{project.shown(edition)} is stale: {difference}.\n"
-                        f"Run: crewlab build {'--force ' if _same_stamp(edition, path) else ''}"
+                        f"Run: crewlab build {'--force ' if _has_its_stamp(edition, path) else ''}"
                         f"{path.stem}"
                     )
         except BuildError as problem:
@@ -138,9 +136,9 @@ def _build_chapter(
 
 
 def _take_outputs(notebook: Any, edition: Path) -> bool:
-    """Move the outputs over from the file if exactly the same code made them."""
+    """Move the outputs over from the file if the same code, showing the same files, made them."""
     old = _read(edition)
-    if old is None:
+    if old is None or _shown(old) != _shown(notebook):
         return False
     old_cells = [cell for cell in old.cells if cell.cell_type == "code"]
     new_cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
@@ -203,16 +201,17 @@ def _read(edition: Path) -> Any | None:
     return notebook
 
 
+def _shown(notebook: Any) -> str | None:
+    digest: str | None = notebook.metadata.get("crewlab", {}).get("shown_sha256")
+    return digest
+
+
 def _code(cell: Any) -> tuple[str, tuple[str, ...]]:
     return cell.source, tuple(cell.metadata.get("tags", ()))
 
 
-def _stamp(chapter: Path) -> tuple[str, int]:
-    return source_digest(chapter), BUILDER_VERSION
-
-
-def _same_stamp(edition: Path, chapter: Path) -> bool:
-    return recorded_stamp(edition) == _stamp(chapter)
+def _has_its_stamp(edition: Path, chapter: Path) -> bool:
+    return Stamp.recorded_in(edition) == Stamp.of(chapter)
 
 
 def _orphan(project: Project, path: Path) -> str:

@@ -5,12 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from crewlab.building.chapter import Chapter
-from crewlab.building.project import (
-    BUILDER_VERSION,
-    LEARNER_FOLDER,
-    SOLVED_FOLDER,
-    source_digest,
-)
+from crewlab.building.project import LEARNER_FOLDER, SOLVED_FOLDER, Stamp
 
 # Cells with this tag are left out of the edition.
 LEFT_OUT = {LEARNER_FOLDER: "solution", SOLVED_FOLDER: "exercise"}
@@ -61,9 +56,8 @@ def notebook_metadata(chapter: Chapter) -> Any:
     return from_dict(
         {
             "crewlab": {
-                "builder": BUILDER_VERSION,
                 "source": f"chapters/{chapter.path.name}",
-                "source_sha256": source_digest(chapter.path),
+                **Stamp.of(chapter.path).metadata,
             },
             "kernelspec": KERNEL,
             "language_info": LANGUAGE,

@@ -22,6 +22,7 @@ LEARNER_FOLDER = "notebooks"
 SOLVED_FOLDER = "solutions"
 
 _CHAPTER_FILE = re.compile(r"^\d{2}_[a-z0-9_]+$")
+_SHOWS_TEMPLATE = re.compile(rb"^(?:from|import) crewlab\.takehome\b", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -113,34 +114,67 @@ class Project:
         return path.relative_to(self.root).as_posix()
 
 
-def source_digest(chapter: Path) -> str:
-    """Digest a chapter's text, the same whatever line ends the checkout has.
+@dataclass(frozen=True)
+class Stamp:
+    """What an edition was built from; an edition with another stamp is stale.
 
-    Args:
-        chapter: the Markdown file.
-
-    Returns:
-        SHA-256 in hexadecimal.
+    Attributes:
+        source: digest of the chapter's text.
+        builder: version of the builder.
+        shown: digest of the files that the chapter shows, None if it shows none.
     """
-    text = chapter.read_bytes().replace(b"\r\n", b"\n")
-    return hashlib.sha256(text).hexdigest()
+
+    source: str
+    builder: int
+    shown: str | None = None
+
+    @classmethod
+    def of(cls, chapter: Path) -> Stamp:
+        """Give the stamp that an edition of this chapter has if it is built now.
+
+        Args:
+            chapter: the Markdown file.
+        """
+        text = _without_carriage_returns(chapter)
+        shown = _digest_of_template(chapter.parents[1]) if _SHOWS_TEMPLATE.search(text) else None
+        return cls(hashlib.sha256(text).hexdigest(), BUILDER_VERSION, shown)
+
+    @classmethod
+    def recorded_in(cls, notebook: Path) -> Stamp | None:
+        """Read from what a notebook was built, without loading any notebook library.
+
+        Args:
+            notebook: an edition's file.
+
+        Returns:
+            Its stamp; None when the file is missing, is not a notebook or does not say.
+        """
+        try:
+            kept = json.loads(notebook.read_text(encoding="utf-8"))["metadata"]["crewlab"]
+            return cls(str(kept["source_sha256"]), int(kept["builder"]), kept.get("shown_sha256"))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    @property
+    def metadata(self) -> dict[str, str | int]:
+        """The stamp as it is kept in a notebook."""
+        shown = {} if self.shown is None else {"shown_sha256": self.shown}
+        return {"builder": self.builder, "source_sha256": self.source, **shown}
 
 
-def recorded_stamp(notebook: Path) -> tuple[str, int] | None:
-    """Read from which text a notebook was built, without loading any notebook library.
+def _digest_of_template(root: Path) -> str:
+    """Digest what of the take-home service a chapter can show: its texts, code and settings."""
+    digest = hashlib.sha256()
+    names = sorted(path.relative_to(root).as_posix() for path in (root / "template").rglob("*.*"))
+    for name in names:
+        if name.endswith((".md", ".py", ".toml")) and "/." not in name:  # tools leave .folders
+            digest.update(name.encode() + b"\0" + _without_carriage_returns(root / name) + b"\0")
+    return digest.hexdigest()
 
-    Args:
-        notebook: an edition's file.
 
-    Returns:
-        The source's digest and the builder's version; None when the file is missing,
-        is not a notebook or does not say.
-    """
-    try:
-        stamp = json.loads(notebook.read_text(encoding="utf-8"))["metadata"]["crewlab"]
-        return str(stamp["source_sha256"]), int(stamp["builder"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+def _without_carriage_returns(path: Path) -> bytes:
+    """Read a text that is the same whatever line ends the checkout has."""
+    return path.read_bytes().replace(b"\r\n", b"\n")
 
 
 def write_atomically(path: Path, text: str) -> None:
