@@ -137,6 +137,17 @@ def test_every_run_can_be_drawn(counts: dict[str, int]) -> None:
     assert len(picture) < 200_000
 
 
+def test_a_picture_without_a_begun_request_says_so_on_an_axis_of_seconds() -> None:
+    run = make_run(lost=2)
+    [axes] = run.picture().axes
+    assert [text.get_text() for text in axes.texts] == ["† U0", "† U1"]
+    for record in run.requests:
+        record.started, record.finished = None, 3e-5
+    [axes] = run.picture().axes
+    assert [text.get_text() for text in axes.texts] == ["No request was begun."]
+    assert axes.get_xlim()[1] >= 1
+
+
 def test_a_comparison_demands_that_broken_fails_everywhere_and_fixed_nowhere() -> None:
     good, bad = make_run(ok=4), make_run(ok=3, wrong=1)
     fine = Comparison({"broken": {1: bad, 2: bad}, "fixed": {1: good, 2: good}}, [1, 2])

@@ -23,6 +23,7 @@ WIDTH = 9.0
 CHARACTER = 0.095
 """Inches a letter of an axis label takes at most, about."""
 MOST_LANES_WITH_SYMBOLS = 40
+NOTHING_BEGUN = "No request was begun."
 
 
 def draw_run(run: Run) -> Figure:
@@ -40,7 +41,9 @@ def draw_run(run: Run) -> Figure:
     axes = figure.add_subplot()
     longest = max(len(replica.name) for replica in run.replicas)
     _set_margins(figure, left=0.25 + CHARACTER * longest, top=0.35)
-    end = max((record.finished for record in run.requests), default=0.0) or 1.0
+    begun = [record for record in run.requests if record.started is not None]
+    # Where no request was begun, all are lost at once: an axis of some microseconds.
+    end = (max((record.finished for record in run.requests), default=0.0) or 1.0) if begun else 1.0
     for record in run.requests:
         lane = lanes.get((record.replica, record.thread))
         if lane is not None and record.started is not None:
@@ -48,6 +51,8 @@ def draw_run(run: Run) -> Figure:
             axes.barh(lane, width, left=record.started, height=0.8, **_look(record.kind))
             if len(lanes) <= MOST_LANES_WITH_SYMBOLS:
                 _label(axes, record, lane, record.started, width, end)
+    if not begun:
+        axes.text(end / 2, len(lanes) / 2 - 0.5, NOTHING_BEGUN, ha="center", va="center")
     names = [replica.name for replica in run.replicas]
     axes.set_yticks(
         [(index + 0.5) * run.threads - 0.5 for index in range(len(names))], labels=names
