@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from crewlab.capstone.stages import Stage
 from crewlab.results.html import html_table, varies
 from crewlab.results.run import ContractBroken, Run, Verdict
+from crewlab.results.show import Shown
 from crewlab.results.text import table
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Scoreboard:
+class Scoreboard(Shown):
     """The scores of some stages.
 
     Attributes:
@@ -194,11 +195,6 @@ class Scoreboard:
         for row in rows:
             row[5:8] = [cell.replace(" ", "&nbsp;") for cell in row[5:8]]
         return varies(html_table(COLUMNS, rows, f"Scoreboard of {self.app}: requests by outcome"))
-
-    def _ipython_display_(self) -> None:
-        from crewlab.results.show import show
-
-        show(str(self), self._repr_html_(), self.picture())
 
 
 def _short(text: str) -> str:

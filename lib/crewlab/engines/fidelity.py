@@ -8,11 +8,12 @@ from html import escape
 from crewlab.results.html import html_table, varies
 from crewlab.results.records import KINDS
 from crewlab.results.run import ContractBroken, Run, Verdict
+from crewlab.results.show import Shown
 from crewlab.results.text import table
 
 
 @dataclass
-class Fidelity:
+class Fidelity(Shown):
     """Runs in pairs: under ``scale``, and under a real engine.
 
     Attributes:
@@ -54,11 +55,6 @@ class Fidelity:
     def _repr_html_(self) -> str:
         rows = [[escape(cell) for cell in row] for row in self.rows]
         return varies(html_table(self.columns, rows, "The simulation beside the real engines"))
-
-    def _ipython_display_(self) -> None:
-        from crewlab.results.show import show
-
-        show(str(self), self._repr_html_())
 
 
 def kinds(run: Run) -> set[str]:

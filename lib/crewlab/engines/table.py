@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from crewlab.results.html import html_table, varies
 from crewlab.results.run import ContractBroken, Run, Verdict
+from crewlab.results.show import Shown
 from crewlab.results.style import COLOURS
 from crewlab.results.text import table
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Engines:
+class Engines(Shown):
     """Runs of one app under several engines.
 
     Attributes:
@@ -89,11 +90,6 @@ class Engines:
     def _repr_html_(self) -> str:
         rows = [[escape(cell) for cell in row] for row in self.rows]
         return varies(html_table(self.columns, rows, "Engines under the same load"))
-
-    def _ipython_display_(self) -> None:
-        from crewlab.results.show import show
-
-        show(str(self), self._repr_html_(), self.picture())
 
 
 def _rate(run: Run) -> float:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from crewlab.results.html import html_table, varies
 from crewlab.results.records import KINDS
+from crewlab.results.show import Shown
 from crewlab.results.text import table
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _NOISE = re.compile("approximate input token count|config file not found|^'\\w+'
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Shown):
     """Something seen, as a table.
 
     Attributes:
@@ -42,11 +43,6 @@ class Table:
     def _repr_html_(self) -> str:
         rows = [[escape(cell) for cell in row] for row in self.rows]
         return varies(html_table(self.columns, rows, self.caption))
-
-    def _ipython_display_(self) -> None:
-        from crewlab.results.show import show
-
-        show(str(self), self._repr_html_())
 
 
 @dataclass(frozen=True)

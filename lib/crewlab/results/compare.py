@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from crewlab.app import App
 from crewlab.errors import ToldTypeError
 from crewlab.results.run import ContractBroken, Run, Verdict
+from crewlab.results.show import Shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,7 +21,7 @@ LEAST_REQUESTS = 4
 
 
 @dataclass
-class Comparison:
+class Comparison(Shown):
     """Runs of several apps.
 
     Attributes:
@@ -93,11 +94,6 @@ class Comparison:
         from crewlab.results.html import comparison_as_html
 
         return comparison_as_html(self)
-
-    def _ipython_display_(self) -> None:
-        from crewlab.results.show import show
-
-        show(str(self), self._repr_html_(), self.picture())
 
 
 def compare(

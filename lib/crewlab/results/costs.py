@@ -9,6 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from crewlab.results.run import ContractBroken, Run, Verdict
+from crewlab.results.show import Shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,7 +33,7 @@ class Cost:
     private: float
 
 
-class Costs:
+class Costs(Shown):
     """The costs of a replica for each way to start one.
 
     Attributes:
@@ -120,11 +121,6 @@ class Costs:
 
         rows = [[escape(cell) for cell in row] for row in self.rows]
         return varies(html_table(COLUMNS, rows, CAPTION))
-
-    def _ipython_display_(self) -> None:
-        from crewlab.results.show import show
-
-        show(str(self), self._repr_html_(), self.picture())
 
 
 def _cost(name: str, run: Run) -> Cost:

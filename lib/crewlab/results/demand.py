@@ -8,6 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 
 from crewlab.results.run import ContractBroken, Run, Verdict
+from crewlab.results.show import Shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,7 +36,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Demand:
+class Demand(Shown):
     """One run, and the model's journal of it.
 
     Attributes:
@@ -128,14 +129,9 @@ class Demand:
 
         return run_as_html(self.run) + _as_html([self])
 
-    def _ipython_display_(self) -> None:
-        from crewlab.results.show import show
-
-        show(str(self), self._repr_html_(), self.picture())
-
 
 @dataclass(frozen=True)
-class SideBySide:
+class SideBySide(Shown):
     """Several apps at several numbers of replicas.
 
     Attributes:
@@ -181,11 +177,6 @@ class SideBySide:
 
     def _repr_html_(self) -> str:
         return _as_html(self._ordered())
-
-    def _ipython_display_(self) -> None:
-        from crewlab.results.show import show
-
-        show(str(self), self._repr_html_(), self.picture())
 
     def _ordered(self) -> list[Demand]:
         numbers = sorted({number for runs in self.demands.values() for number in runs})

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from crewlab.errors import ToldTypeError, ToldValueError
 from crewlab.results.records import ReplicaRecord, Sample
 from crewlab.results.run import ContractBroken, Run, Verdict
+from crewlab.results.show import Shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,7 +89,7 @@ class Life:
 
 
 @dataclass(frozen=True)
-class Growth:
+class Growth(Shown):
     """Memory, open files and threads of the replicas of one run or of several.
 
     Attributes:
@@ -176,11 +177,6 @@ class Growth:
 
         rows = [[escape(cell) for cell in row] for row in self.rows]
         return varies(html_table(self.columns, rows, "What each replica held while it served"))
-
-    def _ipython_display_(self) -> None:
-        from crewlab.results.show import show
-
-        show(str(self), self._repr_html_(), self.picture())
 
 
 def growth(runs: Run | Mapping[str, Run]) -> Growth:

@@ -14,6 +14,7 @@ from crewlab.results.html import html_table, varies
 from crewlab.results.ledger import Ledger, Payments, Times, audit
 from crewlab.results.records import Kind
 from crewlab.results.run import ContractBroken, Run, Verdict
+from crewlab.results.show import Shown
 from crewlab.results.text import table
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def _grace(draw: random.Random) -> float:
 
 
 @dataclass
-class KillComparison:
+class KillComparison(Shown):
     """Runs of several apps under kills.
 
     Attributes:
@@ -157,11 +158,6 @@ class KillComparison:
     def _repr_html_(self) -> str:
         rows = [[escape(cell) for cell in row] for row in self.rows]
         return varies(html_table(self.columns, rows, "Orders under random kills"))
-
-    def _ipython_display_(self) -> None:
-        from crewlab.results.show import show
-
-        show(str(self), self._repr_html_(), self.picture())
 
 
 def kill_at_random(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from crewlab.errors import ToldValueError
 from crewlab.results.html import html_table, varies
 from crewlab.results.run import Amount, ContractBroken, Run, Verdict, amount_holds
+from crewlab.results.show import Shown
 from crewlab.results.text import table
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Ledger:
+class Ledger(Shown):
     """The payments of a run's orders.
 
     Attributes:
@@ -130,11 +131,6 @@ class Ledger:
             if row[-1] != "1":
                 row[-1] = f"<b>{row[-1]}</b>"
         return varies(html_table(COLUMNS, rows, self.headline))
-
-    def _ipython_display_(self) -> None:
-        from crewlab.results.show import show
-
-        show(str(self), self._repr_html_())
 
 
 def audit(run: Run, payments: Payments) -> Ledger:

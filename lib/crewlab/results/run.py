@@ -15,6 +15,7 @@ from crewlab.results.records import (
     ReplicaRecord,
     RequestRecord,
 )
+from crewlab.results.show import Shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +35,7 @@ class Verdict(str):
 
 
 @dataclass
-class Run:
+class Run(Shown):
     """What happened to every request and every replica of one deployment.
 
     Attributes:
@@ -234,11 +235,6 @@ class Run:
         from crewlab.results.html import run_as_html
 
         return run_as_html(self)
-
-    def _ipython_display_(self) -> None:
-        from crewlab.results.show import show
-
-        show(str(self), self._repr_html_(), self.picture())
 
 
 def amount_holds(amount: Amount, found: int, of: int) -> bool:

@@ -34,3 +34,17 @@ def show(text: str, html: str, figure: Figure | None = None) -> None:
     display({"text/plain": varies_text(text), "text/html": html}, raw=True)
     if figure is not None:
         display(Image(png(figure), alt="The table above, drawn."))
+
+
+class Shown:
+    """A result that shows itself at the end of a cell: its text, its tables and its picture."""
+
+    def _repr_html_(self) -> str:
+        raise NotImplementedError
+
+    def picture(self) -> Figure | None:
+        """Draw what the tables say; None if there is no picture of it."""
+        return None
+
+    def _ipython_display_(self) -> None:
+        show(str(self), self._repr_html_(), self.picture())

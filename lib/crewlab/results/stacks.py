@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from crewlab.results.run import ContractBroken, Verdict
+from crewlab.results.show import Shown
 
 _THREAD = re.compile(r"^(?:Current thread|Thread) 0x.*\(most recent call first\):$")
 _FRAME = re.compile(r'^  File "(?P<file>.+)", line (?P<line>\d+) in (?P<function>.+)$')
@@ -29,7 +30,7 @@ class Frame:
     function: str
 
 
-class Stacks:
+class Stacks(Shown):
     """The stacks of all threads of one process, the innermost call first.
 
     Attributes:
@@ -109,11 +110,6 @@ class Stacks:
 
         rows = [[f"<code>{escape(cell)}</code>" for cell in row] for row in self.rows]
         return varies(html_table(COLUMNS, rows, CAPTION))
-
-    def _ipython_display_(self) -> None:
-        from crewlab.results.show import show
-
-        show(str(self), self._repr_html_())
 
 
 def _short(path: str) -> str:
