@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,16 +11,22 @@ import pytest
 from crewlab.capstone import STAGES
 from crewlab.engines import brokers
 from crewlab.engines.brokers import Broker
-from crewlab.services import Services
+from crewlab.services import Services, start
 from tests.chapter_apps import ChapterApps
-from tests.services_tools import running_services
 
 
 @pytest.fixture(scope="module")
 def services() -> Iterator[Services]:
-    """Keep the local services running for the tests of one module."""
-    with running_services() as running:
-        yield running
+    """Keep the local services running, their environment set, for the tests of one module."""
+    before = dict(os.environ)
+    services = start()
+    os.environ.update(services.environment)
+    try:
+        yield services
+    finally:
+        services.stop()
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @pytest.fixture

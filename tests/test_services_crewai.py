@@ -5,31 +5,23 @@ from __future__ import annotations
 import ipaddress
 import os
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import requests
 
 from crewlab.services import Services
-from tests.services_tools import running_services
 
 # CrewAI warns of its own deprecated fields whenever it copies an agent.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:crewai")
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Services]:
-    with running_services() as services:
-        yield services
-
-
 @pytest.fixture
-def services(running: Services) -> Services:
-    for endpoint in (running.model, running.search):
+def services(services: Services) -> Services:
+    for endpoint in (services.model, services.search):
         endpoint.configure(latency=0)
         endpoint.reset()
-    return running
+    return services
 
 
 def research_crew(llm: Any, **how: Any) -> Any:

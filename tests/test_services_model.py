@@ -20,7 +20,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import BaseModel
 
 from crewlab.services import Services
-from tests.services_tools import become_true, running_services
+from tests.services_tools import become_true
 
 MODEL = "gpt-4o-mini"
 ASK = [{"role": "user", "content": "Research Aldermoor and Customer-12."}]
@@ -46,17 +46,11 @@ TOOLS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Services]:
-    with running_services() as services:
-        yield services
-
-
 @pytest.fixture
-def services(running: Services) -> Services:
-    running.model.configure(latency=0)
-    running.model.reset()
-    return running
+def services(services: Services) -> Services:
+    services.model.configure(latency=0)
+    services.model.reset()
+    return services
 
 
 @pytest.fixture

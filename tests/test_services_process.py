@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -19,16 +18,10 @@ import pytest
 from crewlab import services as package
 from crewlab.services import Services, ServicesError, current, start
 from crewlab.services.environment import environment_for, model_is_yours
-from tests.services_tools import become_true, running_services
+from tests.services_tools import become_true
 
 PORTS = {"model": 1001, "search": 1002, "storage": 1003}
 posix_only = pytest.mark.skipif(os.name != "posix", reason="needs POSIX processes and signals")
-
-
-@pytest.fixture(scope="module")
-def services() -> Iterator[Services]:
-    with running_services() as services:
-        yield services
 
 
 def python(script: str, **how: object) -> subprocess.Popen[str]:

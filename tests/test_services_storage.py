@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from typing import Any
 
 import boto3
@@ -14,13 +13,6 @@ from botocore.exceptions import ClientError
 
 from crewlab.services import Services
 from crewlab.services.storage import conditions_hold
-from tests.services_tools import running_services
-
-
-@pytest.fixture(scope="module")
-def services() -> Iterator[Services]:
-    with running_services() as services:
-        yield services
 
 
 @pytest.fixture(scope="module")
