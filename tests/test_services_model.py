@@ -334,6 +334,32 @@ def test_a_journal_row_says_when_and_what(services: Services, client: openai.Ope
     assert (call.ordinal, call.path, call.status) == (1, "/v1/chat/completions", 200)
 
 
+def test_a_journal_row_counts_the_tokens_that_the_answer_counts(
+    services: Services, client: openai.OpenAI
+) -> None:
+    usage = client.chat.completions.create(model=MODEL, messages=ASK).usage
+    (call,) = services.model.journal()
+    assert usage is not None
+    assert usage.prompt_tokens > 0
+    assert call.prompt_tokens == usage.prompt_tokens
+    assert call.completion_tokens == usage.completion_tokens
+
+
+def test_a_quota_lets_so_many_in_and_the_next_one_after_its_time(
+    services: Services, client: openai.OpenAI
+) -> None:
+    services.model.configure(latency=0, quota=2, quota_seconds=600, retry_after=0)
+    patient = client.with_options(max_retries=0)
+    for _ in range(2):
+        patient.chat.completions.create(model=MODEL, messages=ASK)
+    with pytest.raises(openai.RateLimitError, match="2 requests in 600 s"):
+        patient.chat.completions.create(model=MODEL, messages=ASK)
+    # With a window that has passed already, the same two count no more.
+    services.model.configure(latency=0, quota=2, quota_seconds=0)
+    patient.chat.completions.create(model=MODEL, messages=ASK)
+    assert services.model.stats().by_status == {200: 3, 429: 1}
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -341,6 +367,8 @@ def test_a_journal_row_says_when_and_what(services: Services, client: openai.Ope
         {"latency": float("nan")},
         {"retry_after": "1"},
         {"max_in_flight": 0},
+        {"quota": 0},
+        {"quota_seconds": -1},
         {"errors": {0: 500}},
         {"errors": {1: 200}},
         {"drop": {"1"}},
@@ -362,6 +390,8 @@ def test_what_is_not_named_goes_back_to_its_default(services: Services) -> None:
     assert vars(services.model.settings) == {
         "latency": 0.1,
         "max_in_flight": None,
+        "quota": None,
+        "quota_seconds": 60.0,
         "retry_after": 1.0,
         "errors": {},
         "drop": frozenset(),

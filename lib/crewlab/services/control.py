@@ -31,6 +31,8 @@ class EndpointControl:
         *,
         latency: float | None = None,
         max_in_flight: int | None = None,
+        quota: int | None = None,
+        quota_seconds: float = 60.0,
         retry_after: float = 1.0,
         errors: Mapping[int, int] | None = None,
         drop: Collection[int] = (),
@@ -41,6 +43,8 @@ class EndpointControl:
         Args:
             latency: seconds before an answer; default 0.1 for the model, 0.05 for the search.
             max_in_flight: requests worked on at once; one more gets a 429. None: no cap.
+            quota: requests let in within any ``quota_seconds``; one more gets a 429. None: none.
+            quota_seconds: how long a request counts against the quota.
             retry_after: seconds a 429 tells the client to wait.
             errors: HTTP status to answer with, by ordinal of the request since the last `reset`.
             drop: ordinals of requests whose connection is cut without an answer.
@@ -53,6 +57,8 @@ class EndpointControl:
         settings = Settings(
             latency=self._initial.latency if latency is None else latency,
             max_in_flight=max_in_flight,
+            quota=quota,
+            quota_seconds=quota_seconds,
             retry_after=retry_after,
             errors=dict(errors or {}),
             drop=frozenset(drop),

@@ -83,6 +83,12 @@ class Endpoint(ABC):
                 f"Rate limit reached: {settings.max_in_flight} requests are in flight already. "
                 f"Please try again in {settings.retry_after:g} s.",
             )
+        if self.traffic.is_over_quota():
+            raise Refusal(
+                429,
+                f"Rate limit reached: {settings.quota} requests in {settings.quota_seconds:g} s. "
+                f"Please try again in {settings.retry_after:g} s.",
+            )
         self.traffic.enter(visit)
         if visit.ordinal in settings.hang:
             await self.traffic.hang()

@@ -46,6 +46,8 @@ class ModelEndpoint(Endpoint):
         serial = next(self._serial)
         message = self._say(body, messages, visit, serial)
         usage = replies.usage_of(prompt, message)
+        visit.prompt_tokens = usage["prompt_tokens"]
+        visit.completion_tokens = usage["completion_tokens"]
         if not body.get("stream"):
             return as_json(replies.completion(serial, body["model"], message, usage))
         wanted = (body.get("stream_options") or {}).get("include_usage")

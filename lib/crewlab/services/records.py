@@ -25,6 +25,8 @@ class Settings:
     Attributes:
         latency: seconds before an answer (before its first byte, when it is streamed).
         max_in_flight: requests worked on at once; one more gets a 429. None: no cap.
+        quota: requests let in within any ``quota_seconds``; one more gets a 429. None: no quota.
+        quota_seconds: how long a request counts against the quota; providers count by the minute.
         retry_after: seconds a 429 tells the client to wait.
         errors: HTTP status to answer with, by ordinal of the request since the last reset (from 1).
         drop: ordinals of requests whose connection is cut without an answer.
@@ -33,21 +35,24 @@ class Settings:
 
     latency: float = 0.1
     max_in_flight: int | None = None
+    quota: int | None = None
+    quota_seconds: float = 60.0
     retry_after: float = 1.0
     errors: Mapping[int, int] = field(default_factory=dict)
     drop: Collection[int] = ()
     hang: Collection[int] = ()
 
     def __post_init__(self) -> None:
-        for name in ("latency", "retry_after"):
+        for name in ("latency", "retry_after", "quota_seconds"):
             seconds = getattr(self, name)
             if not _is_number(seconds) or not 0 <= seconds <= LONGEST:
                 raise ValueError(f"{name} is a number of seconds, 0 to 600, not {seconds!r}.")
-        if self.max_in_flight is not None and not _is_ordinal(self.max_in_flight):
-            raise ValueError(
-                "max_in_flight is a whole number of requests from 1, or None for no cap, "
-                f"not {self.max_in_flight!r}."
-            )
+        for name in ("max_in_flight", "quota"):
+            cap = getattr(self, name)
+            if cap is not None and not _is_ordinal(cap):
+                raise ValueError(
+                    f"{name} is a whole number of requests from 1, or None for no cap, not {cap!r}."
+                )
         for name in ("errors", "drop", "hang"):
             wrong = [ordinal for ordinal in getattr(self, name) if not _is_ordinal(ordinal)]
             if wrong:
@@ -117,6 +122,8 @@ class Call:
         names: customers it asked about, in order of first appearance.
         tool: the tool the model asked for, or None if it answered.
         query: what was searched for; empty for the model.
+        prompt_tokens: tokens of the question, as the answer to a chat completion counts them.
+        completion_tokens: tokens of that answer; both are simulated, see `replies.usage_of`.
     """
 
     ordinal: int
@@ -127,6 +134,8 @@ class Call:
     names: tuple[str, ...] = ()
     tool: str | None = None
     query: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
 
 
 def _is_number(value: object) -> bool:

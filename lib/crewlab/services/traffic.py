@@ -17,10 +17,12 @@ class Visit:
     """A request from its arrival to its end; what the journal will say about it."""
 
     __slots__ = (
+        "completion_tokens",
         "in_flight",
         "names",
         "ordinal",
         "path",
+        "prompt_tokens",
         "query",
         "round",
         "started",
@@ -39,6 +41,7 @@ class Visit:
         self.names: tuple[str, ...] = ()
         self.tool: str | None = None
         self.query = ""
+        self.prompt_tokens = self.completion_tokens = 0
 
 
 class Traffic:
@@ -59,6 +62,7 @@ class Traffic:
         self._peak = self._in_flight
         self._by_status: Counter[int] = Counter()
         self._journal: deque[Call] = deque(maxlen=JOURNAL_LENGTH)
+        self._let_in: deque[float] = deque()  # when, of those that count against the quota
 
     def arrive(self, path: str) -> Visit:
         """Number a request; every visit must `leave`."""
@@ -70,9 +74,20 @@ class Traffic:
         cap = self.settings.max_in_flight
         return cap is not None and self._in_flight >= cap
 
+    def is_over_quota(self) -> bool:
+        """Tell whether one more request would be over the quota of the last so many seconds."""
+        if self.settings.quota is None:
+            return False
+        since = time.monotonic() - self.settings.quota_seconds
+        while self._let_in and self._let_in[0] <= since:
+            self._let_in.popleft()
+        return len(self._let_in) >= self.settings.quota
+
     def enter(self, visit: Visit) -> None:
         """Count a request as being worked on."""
         visit.in_flight = True
+        if self.settings.quota is not None:
+            self._let_in.append(time.monotonic())
         self._in_flight += 1
         self._peak = max(self._peak, self._in_flight)
 
@@ -92,6 +107,8 @@ class Traffic:
                 visit.names,
                 visit.tool,
                 visit.query,
+                visit.prompt_tokens,
+                visit.completion_tokens,
             )
         )
 
