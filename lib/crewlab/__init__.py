@@ -30,17 +30,22 @@ _ROOMS: dict[str, str] = {
     "scale": "crewlab.deployment",
 }
 
-__all__ = sorted(_ROOMS)
+_PARTS = ("capacity",)
+"""Packages that are used by their own name, such as ``capacity.measure``."""
+
+__all__ = sorted([*_ROOMS, *_PARTS])
 
 
 def __getattr__(name: str) -> Any:
+    if name in _PARTS:
+        return importlib.import_module(f"crewlab.{name}")
     if name not in _ROOMS:
         raise AttributeError(f"module 'crewlab' has no attribute {name!r}")
     return getattr(importlib.import_module(_ROOMS[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_ROOMS])
+    return sorted([*globals(), *__all__])
 
 
 def load_ipython_extension(ipython: InteractiveShell) -> None:

@@ -20,6 +20,7 @@ COURSE_NAMES: tuple[str, ...] = (
     "App",
     "COMPANIES",
     "Eviction",
+    "capacity",
     "check",
     "compare",
     "diff",
