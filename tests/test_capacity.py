@@ -198,6 +198,15 @@ def test_the_results_name_the_first_replica_that_is_refused() -> None:
     assert said["first 429"] == "with one replica"
 
 
+def test_the_results_say_what_part_the_quota_refuses_or_that_it_is_enough() -> None:
+    def quota(replicas: int) -> str:
+        return results(MEASURED, replace(THOUSAND, replicas=replicas))[4][2]
+
+    assert quota(1000).startswith("600 calls a minute and 1,000,000 tokens a minute; 99.5%")
+    assert quota(5).endswith("enough for all of them")
+    assert quota(6).endswith("is refused")
+
+
 def test_each_assumption_says_what_happens_otherwise_and_stands_beside_the_result() -> None:
     rows = assumptions(MEASURED, THOUSAND)
     assert all(assumed and otherwise for assumed, otherwise in rows)
@@ -320,6 +329,11 @@ def test_a_value_that_does_not_fit_is_refused_with_what_does(name: str, value: A
     with pytest.raises(CellRefused, match=name) as refused:
         calculator(MEASURED, **{name: value})
     assert len(str(refused.value).splitlines()) <= 3
+
+
+def test_what_was_not_measured_cannot_be_preloaded() -> None:
+    with pytest.raises(CellRefused, match="no replica was forked"):
+        calculator(replace(MEASURED, preloaded=None), preloaded=True)
 
 
 def test_something_that_was_not_measured_is_refused_with_what_to_do() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,8 +25,6 @@ from tests.kernels import Cell, Kernel, kernel
 
 CHAPTER = "13"
 WIDGET = "application/vnd.jupyter.widget-view+json"
-WHOLE = os.environ.get("CREWLAB_TEST") == "whole"
-whole = pytest.mark.skipif(not WHOLE, reason="only with CREWLAB_TEST=whole")
 REPLICAS = (1, 2, 4, 8, 16, 32)
 
 # An app without CrewAI whose costs are known: it holds 30 MiB, computes, and asks the model twice.
@@ -231,7 +228,7 @@ def assert_linear(found: Measured, readings: dict[int, Reading], *, preloaded: b
             assert reading.proportional == pytest.approx(memory(replica, number), rel=0.2)
 
 
-@whole
+@pytest.mark.whole
 @pytest.mark.timeout(1800)
 def test_preloaded_replicas_need_what_the_model_says(report: Path, measured: Measured) -> None:
     numbers = affordable(measured, preloaded=True)
@@ -241,7 +238,7 @@ def test_preloaded_replicas_need_what_the_model_says(report: Path, measured: Mea
     assert_linear(measured, dict(found.readings), preloaded=True)
 
 
-@whole
+@pytest.mark.whole
 @pytest.mark.timeout(3600)
 def test_replicas_that_import_start_as_late_as_the_model_says(
     report: Path, measured: Measured
@@ -256,10 +253,12 @@ def test_replicas_that_import_start_as_late_as_the_model_says(
         assert 1 / 3 < cpu / number / measured.alone.start_cpu < 3
         # Nothing can be ready before its work is done; how much later depends on who else works.
         assert reading.run.startup_seconds > 0.8 * cpu / found.cores
-        print(number, sorted(round(r.ready_after or 0, 1) for r in reading.run.replicas))
+        if number >= 4 * found.cores:  # they share the cores, so all are late together
+            ready = [replica.ready_after or 0.0 for replica in reading.run.replicas]
+            assert min(ready) > max(ready) / 2
 
 
-@whole
+@pytest.mark.whole
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("times", "requests", "refused"), [(1, 40, False), (8, 80, True)])
 def test_429s_come_above_the_boundary_and_not_below(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from crewlab.deployment.plan import StartMethod
     from crewlab.services import Call
 
-TIMEOUT = 300.0
+TIMEOUT = 600.0
 """Seconds for start-up and for the requests: a busy machine may take its time to be measured."""
 TICK = 0.001
 """CPU seconds that anything takes at least: a coarse clock shows 0 for what is shorter."""

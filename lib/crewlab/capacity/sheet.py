@@ -92,7 +92,7 @@ def results(measured: Measured, wanted: Deployment) -> list[Row]:
             "memory of all replicas",
             f"{found.memory / MIB_A_GIB:,.1f} GiB",
             f"{wanted.replicas:,} x {replica.private:.0f} MiB"
-            f" + {found.hosts:,} hosts x {replica.common:.0f} MiB",
+            f" + {found.hosts:,} x {replica.common:.0f} MiB shared on each host",
         ),
         (
             "all ready, if all start at once",
@@ -146,12 +146,13 @@ def _quota(wanted: Deployment, found: Answer, sent: float) -> Row:
         )
         if number
     ]
-    share = max(0.0, 1 - found.allowed / found.offered)
-    return (
-        what,
-        f"{found.allowed:,.1f} a second",
-        f"{' and '.join(limits)}; of what the replicas could send, {share:.1%} is too much",
+    share = 1 - found.allowed / found.offered
+    fits = (
+        "enough for all of them"
+        if share <= 0
+        else f"{share:.1%} of what they could send is refused"
     )
+    return (what, f"{found.allowed:,.1f} a second", f"{' and '.join(limits)}; {fits}")
 
 
 def _boundary(found: Answer) -> Row:
@@ -237,7 +238,7 @@ def assumptions(measured: Measured, wanted: Deployment) -> list[Row]:
         ),
         (
             "Tokens are those of the local model, four characters each.",
-            "Your provider's count is in `usage` of each answer. Take that one.",
+            "Your provider counts otherwise; each of its answers says how many (usage).",
         ),
     ]
 

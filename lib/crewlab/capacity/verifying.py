@@ -60,7 +60,7 @@ class Pair:
             str(self.replicas),
             f"{self.predicted:,.{digits}f}",
             f"{self.measured:,.{digits}f}",
-            f"{self.error:+.0%}",
+            f"{round(self.error, 2) + 0.0:+.0%}",  # no "-0%"
         )
 
 

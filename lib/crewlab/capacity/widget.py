@@ -79,6 +79,11 @@ def _deployment(measured: Measured, wanted: dict[str, Any]) -> Deployment:
                 f"calculator() has no field {name!r}.\nIts fields are {', '.join(known)}."
             )
         _refuse_impossible(name, value)
+    if wanted.get("preloaded") and measured.preloaded is None:
+        raise CellRefused(
+            "preloaded=True cannot be worked out: no replica was forked when this was measured.\n"
+            "Nothing is forked on Windows.\nLeave preloaded out."
+        )
     return Deployment(**{"threads": measured.threads, **wanted})
 
 
@@ -146,8 +151,8 @@ class _Calculator:
 
 
 def _field(ipywidgets: Any, name: str, value: Any) -> Any:
-    wide = {"description_width": "24em"}
-    layout = {"width": "36em", "max_width": "100%"}
+    wide = {"description_width": "28em"}
+    layout = {"width": "40em", "max_width": "100%"}
     if name == "preloaded":
         return ipywidgets.Checkbox(
             value=value, description=LABELS[name], style=wide, layout=layout, indent=False
