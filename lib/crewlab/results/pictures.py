@@ -144,8 +144,8 @@ def _label(
 ) -> None:
     values = [str(value) for value in record.inputs.values()]
     name = " ".join(values)
-    if len(name) > 14:  # whom it is about, rather than a piece of all that was sent
-        name = str(record.inputs.get("company", name))[:14]
+    if len(name) > 16:  # whom it is about, rather than a piece of all that was sent
+        name = str(record.inputs.get("company", name))[:16]
     text = f"{SYMBOLS[record.kind]} {name}" if width > end * 0.2 else SYMBOLS[record.kind]
     axes.text(
         max(start + width / 2, end * 0.012),  # clear of the axis, which a short first bar touches
