@@ -53,7 +53,7 @@ def draw_growth(growth: Growth) -> Figure:
         panel.set_xlabel("requests this replica has answered", fontsize=9)
         panel.tick_params(labelsize=9)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        panel.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
+        panel.yaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
         if measure == "memory":
             _draw_limit(growth, panel)
         panel.set_ylim(0, panel.get_ylim()[1] * 1.08)
