@@ -34,7 +34,7 @@ def replica_table(run: Run) -> list[tuple[str, ...]]:
             replica.status,
             str(replica.restarts),
             "-" if replica.exit_code is None else str(replica.exit_code),
-            f"{replica.peak_memory:.0f} MiB",
+            f"{replica.peak_memory:.0f} MiB" if replica.peak_memory else "-",  # never looked at
         )
         for replica in run.replicas
     ]

@@ -84,7 +84,8 @@ class Checklist(Sequence[Line]):
                 f'<div style="min-width:17em">{escape(line.text)}</div>',
                 ", ".join(map(_link, line.chapters)),
                 "<br>".join(f"<code>{escape(place)}</code>" for place in line.places),
-                "<code>{}</code>".format(escape(line.test).replace("::", "<wbr>::<wbr>")),
+                # A long name may break after each word: else the table runs off the page.
+                f"<code>{escape(line.test).replace('::', '::<wbr>').replace('_', '_<wbr>')}</code>",
             )
             for line in self._lines
         ]
