@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from crewlab.capstone import STAGES
+from crewlab.deployment import preload
 from crewlab.engines import brokers
 from crewlab.engines.brokers import Broker
 from crewlab.services import Services, start
@@ -53,6 +54,9 @@ def broker(services: Services) -> Iterator[Broker]:
 @pytest.fixture
 def broker_in_environment(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lead the apps to that broker."""
+    # CrewAI reads REDIS_URL when it is imported: a fork server that starts now would lead the
+    # replicas of later tests to a broker that is gone.
+    preload()
     monkeypatch.setenv("REDIS_URL", broker.url)
 
 
