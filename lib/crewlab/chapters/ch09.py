@@ -115,6 +115,7 @@ def check(app: App) -> CheckResult:
         Solved if each order is answered and charged exactly once in both, by way of the model.
     """
     from crewlab.deployment import Eviction, scale
+    from crewlab.exercises.payments import not_charged_once
     from crewlab.results.ledger import audit
     from crewlab.services import current
     from crewlab.services.far_storage import FarStorage
@@ -139,28 +140,20 @@ def check(app: App) -> CheckResult:
         return CheckResult(False, f"the app does not start: {killed.first_error}.")
     if killed.ok < ORDERS:
         return _not_answered(killed, UNDER_KILLS)
-    if calls is not None and calls < ORDERS:
-        return CheckResult(
-            False,
-            "the answers are right, but not every customer's came from the model.",
-            hint="Let the crew do the work: each order needs a kickoff.",
-        )
-    payments = audit(killed, shop)
-    if payments.count("never"):
-        return CheckResult(
-            False,
-            "every order is answered, and some were never charged.",
-            (UNDER_KILLS,),
-            "A delivery that was killed leaves its traces behind. What does the next one take"
-            " them for?",
-        )
-    if payments.count("twice"):
-        return CheckResult(
-            False,
+    problem = not_charged_once(
+        killed,
+        shop,
+        calls,
+        UNDER_KILLS,
+        never="A delivery that was killed leaves its traces behind. What does the next one take"
+        " them for?",
+        twice=(
             "customers are charged twice after a kill.",
-            (UNDER_KILLS,),
             "The next delivery charges again. Give the payment a key that is the order's.",
-        )
+        ),
+    )
+    if problem is not None:
+        return problem
     with FarStorage(ON_ITS_WAY) as far:
         copies = scale(
             app,

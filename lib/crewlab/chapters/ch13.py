@@ -99,7 +99,7 @@ def check(app: App) -> CheckResult:
     """
     from crewlab.deployment import Eviction
     from crewlab.engines import celery
-    from crewlab.results.ledger import audit
+    from crewlab.exercises.payments import not_charged_once
     from crewlab.services import current
     from crewlab.services.shop import Shop
 
@@ -131,25 +131,14 @@ def check(app: App) -> CheckResult:
             f"not every order is answered: {run.first_error or 'no answer in time'}.",
             (KILLED,),
         )
-    if calls is not None and calls < ORDERS:
-        return CheckResult(
-            False,
-            "the answers are right, but not every customer's came from the model.",
-            hint="Let the crew do the work: each order needs a kickoff.",
-        )
-    payments = audit(run, shop)
-    if payments.count("never"):
-        return CheckResult(
-            False,
-            "every order is answered, and some were never charged.",
-            (KILLED,),
-            "What does the second delivery take the traces of the first one for?",
-        )
-    if payments.count("twice"):
-        return CheckResult(
-            False,
+    return not_charged_once(
+        run,
+        shop,
+        calls,
+        KILLED,
+        never="What does the second delivery take the traces of the first one for?",
+        twice=(
             "no job is lost any more, and customers are charged twice.",
-            (KILLED,),
             "The job comes again from its first line. Give the payment the order's key.",
-        )
-    return CheckResult(True, "no job is lost, and every order is charged once.", (KILLED,))
+        ),
+    ) or CheckResult(True, "no job is lost, and every order is charged once.", (KILLED,))
