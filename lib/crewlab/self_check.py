@@ -22,18 +22,7 @@ from packaging.specifiers import SpecifierSet
 
 from crewlab.lock import difference, read_pins
 
-# The app of the round trip: a whole kickoff, the smallest there is.
-TINY_APP = '''"""The smallest crew: one agent, one task."""
-
-from crewai import LLM, Agent, Crew, Task
-
-
-def run(inputs: dict) -> str:
-    llm = LLM(model="gpt-4o-mini")
-    agent = Agent(role="Reporter", goal="Report", backstory="You report.", llm=llm)
-    task = Task(description="Report on {company}", expected_output="A report", agent=agent)
-    return Crew(agents=[agent], tasks=[task]).kickoff(inputs=inputs).raw
-'''
+TINY_CREW = Path(__file__).parent / "round_trip" / "tiny_crew.py"
 ROUND_TRIP_SECONDS = 60.0
 
 SET_UP = "Run `make lab` (Windows and conda: see README) to install what requirements.lock says."
@@ -263,13 +252,10 @@ def check_round_trip() -> str:
     from crewlab import scale
 
     advice = "Restart the machine's notebooks and try again; if it stays, report this message."
-    with tempfile.TemporaryDirectory(prefix="crewlab-check-", ignore_cleanup_errors=True) as name:
-        file = Path(name) / "tiny_crew.py"
-        file.write_text(TINY_APP, encoding="utf-8")
-        try:
-            run = scale(file, replicas=1, threads=1, requests=1, timeout=ROUND_TRIP_SECONDS)
-        except Exception as problem:
-            raise Failed(f"A replica cannot run: {_one_line(problem)}", advice) from None
+    try:
+        run = scale(TINY_CREW, replicas=1, threads=1, requests=1, timeout=ROUND_TRIP_SECONDS)
+    except Exception as problem:
+        raise Failed(f"A replica cannot run: {_one_line(problem)}", advice) from None
     if run.ok != 1:
         seen = run.first_error or ", ".join(f"{n} {kind}" for kind, n in run.counts.items() if n)
         raise Failed(f"A crew on a replica did not answer: {seen.splitlines()[0]}", advice)

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from crewlab.app import App
+from crewlab.exercises.shown_keys import PREFIX, shows_any
 from crewlab.exercises.types import CheckResult, LogLine, Option, Quiz
 
 if TYPE_CHECKING:
-    from crewlab.results.records import ReplicaRecord, RequestRecord
     from crewlab.results.run import Run
     from crewlab.services import Services
     from crewlab.services.control import EndpointControl
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 REQUESTS = 3
 MODEL_KEY, SEARCH_KEY, REGIONS = NAMES = ("OPENAI_API_KEY", "SERPER_API_KEY", "BRIEFING_REGIONS")
 BLANK = "  "
-SHOWN = 6
-"""So many characters of a secret in a row are no coincidence."""
 
 QUIZZES: dict[str, Quiz] = {
     "02-predict": Quiz(
@@ -168,7 +166,7 @@ def check(app: App) -> CheckResult:
 
 def _complete(local: Services | None) -> dict[str, str]:
     """Make up secrets that no text holds by chance; a learner's own services keep their keys."""
-    made_up = {MODEL_KEY: "local-Qm7xWv3kZr9t", SEARCH_KEY: "local-Hd4yNc8pJb2s"}
+    made_up = {MODEL_KEY: f"{PREFIX}Qm7xWv3kZr9t", SEARCH_KEY: f"{PREFIX}Hd4yNc8pJb2s"}
     theirs = {
         MODEL_KEY: local is None or not local.model_is_local,
         SEARCH_KEY: local is None or not _search_is_local(local),
@@ -218,22 +216,8 @@ def _asked_about(endpoint: EndpointControl) -> set[str]:
     return {name for call in answered for name in call.names}
 
 
-def _texts(run: Run) -> Iterable[str]:
-    """Give all that a run's replicas said: errors, tracebacks, logs and answers."""
-    records: list[ReplicaRecord | RequestRecord] = [*run.replicas, *run.requests]
-    for record in records:
-        yield from filter(None, (record.error, record.traceback))
-    yield from (replica.log for replica in run.replicas)
-    yield from filter(None, (request.answer for request in run.requests))
-
-
 def _leaks(run: Run, secrets: Iterable[str]) -> CheckResult | None:
-    pieces = {
-        secret[start : start + SHOWN]
-        for secret in secrets
-        for start in range(len("local-"), len(secret) - SHOWN + 1)
-    }
-    if not any(piece in text for text in _texts(run) for piece in pieces):
+    if not shows_any(run, secrets):
         return None
     return CheckResult(
         False,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import tempfile
 from pathlib import Path
 
 from crewlab.app import App
 from crewlab.exercises.types import CheckResult, LogLine, Option, Quiz
+from crewlab.exercises.witness import was_seen, with_witness
 from crewlab.results.run import Run
 from crewlab.services import Services
 
@@ -111,46 +111,6 @@ HINTS: tuple[str, ...] = (
     "with that text in `run()`.",
 )
 
-# Imports the learner's app and notes, in the replica's log, which kind of process does what.
-_WITNESS = """
-import os, sqlite3, sys
-
-import httpx
-
-REPLICA = os.getpid()
-
-
-def note(what):
-    where = "job process" if os.getpid() != REPLICA else "replica"
-    os.write(1, f"\\nwitness: {{what}} in a {{where}}\\n".encode())  # whole, whoever else writes
-
-
-def watch(owner, name, what, seen):
-    original = getattr(owner, name)
-
-    def noted(*args, **kwargs):
-        if seen(args):
-            note(what)
-        return original(*args, **kwargs)
-
-    setattr(owner, name, noted)
-
-
-def asks_model(args):
-    return len(args) > 1 and str(args[1].url).endswith("/chat/completions")
-
-
-def is_apps(args):
-    return sys._getframe(2).f_globals.get("__name__") == "{app}"
-
-
-watch(httpx.Client, "send", "model asked", asks_model)
-watch(httpx.AsyncClient, "send", "model asked", asks_model)
-watch(sqlite3, "connect", "tickets opened", is_apps)
-
-from {app} import run
-"""
-
 
 def check(app: App) -> CheckResult:
     """Deploy the learner's app under load, then beside a model that refuses everybody.
@@ -169,7 +129,7 @@ def check(app: App) -> CheckResult:
         return CheckResult(False, "this system has no fork. Linux, macOS and WSL do.")
     local = services.current()
     with tempfile.TemporaryDirectory(prefix="crewlab-check-") as folder:
-        witness = _with_witness(app, Path(folder))
+        witness = with_witness(app, Path(folder))
         if local is not None:
             local.model.reset()
         run = scale(witness, replicas=REPLICAS, threads=THREADS, requests=REQUESTS)
@@ -189,17 +149,6 @@ def check(app: App) -> CheckResult:
         "only plain data crosses, in both directions.",
         (LOAD, "Refused by the model: every customer is told why, and the pool lives on."),
     )
-
-
-def _with_witness(app: App, folder: Path) -> App:
-    shutil.copy(app.path, folder / app.path.name)
-    path = folder / f"{app.name}_with_witness.py"
-    path.write_text(_WITNESS.format(app=app.name), encoding="utf-8")
-    return App.from_file(path)
-
-
-def _logs(run: Run) -> str:
-    return "\n".join(replica.log for replica in run.replicas)
 
 
 def _not_answered(run: Run) -> CheckResult | None:
@@ -222,7 +171,7 @@ def _not_answered(run: Run) -> CheckResult | None:
             "They know what the module held when they were forked: define the function above the"
             " line that starts the pool.",
         )
-    if "witness: model asked in a replica" in _logs(run):
+    if was_seen(run, "model asked", "replica"):
         return CheckResult(
             False,
             "kickoffs run in the replica itself.",
@@ -266,9 +215,8 @@ def _not_by_jobs(run: Run, local: Services) -> CheckResult | None:
             (LOAD,),
             "Let the crew do the work: each request needs a kickoff of its own.",
         )
-    log = _logs(run)
-    asked = "witness: model asked in a job process" in log
-    if asked and "witness: tickets opened in a job process" not in log:
+    asked = was_seen(run, "model asked", "job process")
+    if asked and not was_seen(run, "database opened", "job process"):
         return CheckResult(
             False,
             "every answer is right, but no job process opens the tickets.",

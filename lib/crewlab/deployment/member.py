@@ -25,6 +25,8 @@ LOG_TAIL = 64 * 1024
 BETWEEN_SAMPLES = 0.1  # s
 SIGTERM = "sigterm"
 MIB = 1024 * 1024
+FIRST_BACK_OFF = 0.1  # s; a hundredth of Kubernetes': a kubelet waits 10 s, doubled, at most 300 s
+LONGEST_BACK_OFF = 3.0  # s
 
 Post = Callable[[tuple[Any, ...]], None]
 
@@ -161,6 +163,12 @@ class Member:
             self.kill("evicted")
         elif self._handle is not None:
             self._outbox.put((SIGTERM, self._handle.pid))  # after the requests it was given
+
+    def back_off(self) -> None:
+        """Wait with the next start, twice as long after each restart."""
+        self.state = "backing-off"
+        pause = min(FIRST_BACK_OFF * 2**self.record.restarts, LONGEST_BACK_OFF)
+        self.restart_at = time.monotonic() + pause
 
     def end_the_rest(self) -> None:
         """After its process has ended: kill what that had started, a process pool for instance."""

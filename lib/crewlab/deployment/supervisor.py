@@ -1,8 +1,7 @@
 """Runs one deployment: starts replicas, hands out requests, watches, restarts, cleans up.
 
 It is what a container orchestrator and a load balancer are to a service, as far as the course
-needs them. Back-off times are a hundredth of Kubernetes': 0.1 s, doubled at each restart, at most
-3 s, where a kubelet waits 10 s, doubled, at most 300 s.
+needs them.
 """
 
 from __future__ import annotations
@@ -29,8 +28,6 @@ from crewlab.results.records import Event, RequestRecord
 from crewlab.results.run import Run
 
 TICK = 0.02
-FIRST_BACK_OFF = 0.1
-LONGEST_BACK_OFF = 3.0
 STOP_GRACE = 1.0
 RUNNING = ("starting", "ready", "terminating")
 
@@ -161,9 +158,7 @@ class Supervisor:
             self._start(member)
             self._tell("restarted", member)
         elif record.restarts < self._plan.restarts:
-            member.state = "backing-off"
-            pause = min(FIRST_BACK_OFF * 2**record.restarts, LONGEST_BACK_OFF)
-            member.restart_at = time.monotonic() + pause
+            member.back_off()
         else:
             member.state = "down"
             if record.restarts:
