@@ -240,8 +240,13 @@ class NotebookPage:
         )
 
     def shut_down(self) -> None:
-        """Choose Kernel > Shut Down Kernel, and wait until it is gone."""
+        """Shut the notebook's kernel down, as one should with a chapter that one has left."""
         self.page.evaluate(f"{_NOTEBOOK}.context.sessionContext.shutdown()")
+
+    def photograph(self, index: int, file: Path) -> None:
+        """Photograph one cell."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self.element(index).screenshot(path=str(file))
 
     def screenshots(self, folder: Path, name: str) -> list[Path]:
         """Photograph the whole notebook, one file a screenful.
