@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from crewlab.engines import brokers
 from crewlab.engines.brokers import Broker
 from crewlab.services import Services, start
 from tests.chapter_apps import ChapterApps
+
+# A walk through all chapters takes as long as all other tests together.
+collect_ignore = [] if os.environ.get("CREWLAB_TEST") == "walk" else ["test_walk.py"]
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,6 @@ CELL_SECONDS = 300
 CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 
 pytestmark = [
-    pytest.mark.skipif(os.environ.get("CREWLAB_TEST") != "walk", reason="CREWLAB_TEST=walk"),
     pytest.mark.skipif(not hasattr(os, "fork"), reason="some chapters need a fork"),
     pytest.mark.timeout(1200),
 ]
