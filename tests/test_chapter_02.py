@@ -12,6 +12,7 @@ import pytest
 from crewlab import ContractBroken, Run, compare, scale
 from crewlab.chapters import ch02
 from crewlab.exercises.check import evaluate
+from crewlab.offline import OFFLINE
 from crewlab.services import Services
 from tests.chapter_apps import ChapterApps
 from tests.whole import sizes
@@ -73,8 +74,21 @@ def test_a_dot_env_file_hides_what_the_environment_lacks(apps: ChapterApps) -> N
     text = "OPENAI_API_KEY=local-laptop\nSERPER_API_KEY=local-laptop\n"
     for name in ("broken", "fixed"):
         app = apps.app(name)
-        laptop = {"replicas": 1, "threads": 1, "requests": 2, "env": NO_KEYS}
+        laptop = {"replicas": 1, "threads": 1, "requests": 1, "env": NO_KEYS}
         scale(app, **laptop, files={".env": text}).expect(ok="all")  # type: ignore[arg-type]
+
+
+# The whole import in a process of its own is what this test costs. A third of it is a grammar that
+# jsonschema builds and nobody here uses; replicas do without it too (crewlab.deployment.preload).
+READS_DOT_ENV = """\
+import os
+import sys
+
+sys.modules["rfc3987_syntax"] = None
+import crewai.llm
+
+print(os.environ.get("OPENAI_API_KEY"))
+"""
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links the environment into a project")
@@ -84,12 +98,14 @@ def test_crewai_reads_dot_env_by_itself_if_the_environment_lies_in_the_project(
     (tmp_path / ".venv").symlink_to(sys.prefix, target_is_directory=True)
     (tmp_path / ".env").write_text("OPENAI_API_KEY=from-the-file\n", encoding="utf-8")
     main = tmp_path / "main.py"
-    main.write_text("import crewai.llm, os; print(os.environ.get('OPENAI_API_KEY'))")
+    main.write_text(READS_DOT_ENV, encoding="utf-8")
     env = {name: value for name, value in os.environ.items() if name not in NO_KEYS}
     python = tmp_path / ".venv" / "bin" / Path(sys.executable).name
     done = subprocess.run(
         [python, main],
-        env=env | {"HOME": str(tmp_path), "CREWAI_STORAGE_DIR": str(tmp_path / "storage")},
+        env=env
+        | OFFLINE
+        | {"HOME": str(tmp_path), "CREWAI_STORAGE_DIR": str(tmp_path / "storage")},
         cwd=tmp_path,
         capture_output=True,
         text=True,
