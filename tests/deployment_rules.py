@@ -11,7 +11,6 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 
 from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES as BOTOCORE
@@ -325,32 +324,3 @@ def each_chapter_that_is_named_exists(files: Files) -> None:
     for name in files.names:
         for chapter in re.findall(r"[Cc]hapter (\w+)", files.text(name)):
             assert len(list((ROOT / "chapters").glob(f"{chapter}_*.md"))) == 1, (name, chapter)
-
-
-RULES: dict[str, Callable[[Files], None]] = {
-    rule.__name__: rule
-    for rule in (
-        nobody_is_root,
-        nobody_gets_more_rights,
-        the_root_is_read_only,
-        what_crewai_writes_to_is_writable_and_of_one_replica,
-        the_probes_ask_what_the_app_answers,
-        a_start_on_a_busy_node_has_time,
-        who_is_slow_loses_its_customers_before_its_life,
-        the_memory_is_what_was_measured_and_room,
-        the_grace_period_is_longer_than_what_must_end_in_it,
-        sigterm_is_answered_at_once,
-        every_variable_that_is_needed_is_supplied,
-        every_variable_is_one_that_somebody_reads,
-        no_file_holds_a_secret,
-        a_secret_that_is_filled_is_not_replaced,
-        all_that_select_replicas_select_these,
-        one_replica_can_always_be_taken_away,
-        scaling_does_not_follow_the_memory,
-        all_replicas_together_keep_to_the_quota,
-        the_image_is_one_version_of_one_thing,
-        what_is_installed_is_pinned_and_precompiled,
-        each_line_that_a_chapter_taught_names_it,
-        each_chapter_that_is_named_exists,
-    )
-}

@@ -8,12 +8,13 @@ command in a root of its own that is read-only (test_deployment_contained.py).
 from __future__ import annotations
 
 import importlib.metadata
+import inspect
 import os
 import shutil
 import subprocess
 import sys
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import kubernetes_validate
@@ -22,8 +23,8 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests import deployment_rules as rules
 from tests.deployment_files import DEPLOY, ROOT, TEMPLATE, Files, service_settings
-from tests.deployment_rules import RULES
 
 LINUX = sys.platform.startswith("linux")
 HADOLINT = Path(sys.executable).with_name("hadolint")
@@ -84,125 +85,166 @@ def dockerfile_problems(folder: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_the_files_keep_the_rule(rule: str) -> None:
-    RULES[rule](Files(DEPLOY))
-
-
-@dataclass(frozen=True)
-class Change:
-    """What somebody might change, and the rule that notices."""
-
-    rule: str
-    file: str
-    written: str
-    instead: str
-
+Change = tuple[str, str, str]
 
 DEPLOYMENT, COMPOSE = "kubernetes/deployment.yaml", "compose.yaml"
 CONFIG, SECRET = "kubernetes/configmap.yaml", "kubernetes/once/secret.yaml"
 SCALER, BUDGET = "kubernetes/autoscaler.yaml", "kubernetes/disruption-budget.yaml"
-CHANGES = [
-    Change(*change)
-    for change in [
-        ("nobody_is_root", "Dockerfile", "USER 10001:10001", "USER 0:0"),
-        ("nobody_is_root", "Dockerfile", "USER 10001:10001", "USER service"),
-        ("nobody_is_root", DEPLOYMENT, "runAsNonRoot: true", "runAsNonRoot: false"),
-        ("nobody_is_root", DEPLOYMENT, "runAsUser: 10001", "runAsUser: 1000"),
-        ("nobody_is_root", DEPLOYMENT, "        fsGroup: 10001\n", ""),
-        ("nobody_is_root", COMPOSE, 'user: "10001:10001"', "user: root"),
-        ("nobody_gets_more_rights", DEPLOYMENT, "Escalation: false", "Escalation: true"),
-        ("nobody_gets_more_rights", DEPLOYMENT, "{drop: [ALL]}", "{add: [SYS_ADMIN]}"),
-        ("nobody_gets_more_rights", DEPLOYMENT, "Token: false", "Token: true"),
-        ("nobody_gets_more_rights", COMPOSE, "cap_drop: [ALL]", "privileged: true"),
-        ("the_root_is_read_only", DEPLOYMENT, "RootFilesystem: true", "RootFilesystem: false"),
-        ("the_root_is_read_only", COMPOSE, "    read_only: true\n", ""),
-        ("what_crewai_writes", "Dockerfile", "HOME=/tmp \\", "HOME=/home/service \\"),
-        ("what_crewai_writes", "Dockerfile", "DIR=/tmp/crewai\n\n", "DIR=/var/crewai\n\n"),
-        ("what_crewai_writes", "Dockerfile", "DIR=/tmp/crewai\n\n", "DIR=tmp/crewai\n\n"),
-        ("what_crewai_writes", DEPLOYMENT, "mountPath: /tmp}", "mountPath: /data}"),
-        ("what_crewai_writes", DEPLOYMENT, "emptyDir: {sizeLimit: 128Mi}", "hostPath: {path: /x}"),
-        ("what_crewai_writes", CONFIG, "  SERVICE_BUCKET", "  HOME: /\n  SERVICE_BUCKET"),
-        ("what_crewai_writes", COMPOSE, "- /tmp:size", "- /run:size"),
-        ("the_probes_ask", DEPLOYMENT, "{path: /live, port: http}", "{path: /ready, port: http}"),
-        ("the_probes_ask", DEPLOYMENT, "{path: /live, port: http}", "{path: /healthz, port: http}"),
-        ("the_probes_ask", DEPLOYMENT, "containerPort: 8000", "containerPort: 8080"),
-        ("the_probes_ask", "Dockerfile", "SERVICE_PORT=8000", "SERVICE_PORT=8080"),
-        ("the_probes_ask", "Dockerfile", "SERVICE_HOST=0.0.0.0", "SERVICE_HOST=127.0.0.1"),
-        ("the_probes_ask", COMPOSE, "8000/ready", "8000/health"),
-        ("the_probes_ask", "kubernetes/service.yaml", "targetPort: http", "targetPort: 80"),
-        ("a_start_on", DEPLOYMENT, "failureThreshold: 60", "failureThreshold: 10"),
-        ("a_start_on", DEPLOYMENT, "cpu: 500m", "cpu: 100m"),
-        ("a_start_on", DEPLOYMENT, "memory: 640Mi", "memory: 640Mi\n              cpu: 500m"),
-        ("a_start_on", DEPLOYMENT, "maxSurge: 1", "maxSurge: 100%"),
-        ("a_start_on", COMPOSE, "start_period: 120s", "start_period: 10s"),
-        ("who_is_slow", DEPLOYMENT, "failureThreshold: 6\n", "failureThreshold: 1\n"),
-        ("the_memory_is", DEPLOYMENT, "memory: 384Mi", "memory: 128Mi"),
-        ("the_memory_is", DEPLOYMENT, "memory: 640Mi", "memory: 384Mi"),
-        ("the_memory_is", DEPLOYMENT, "sizeLimit: 128Mi", "medium: Memory, sizeLimit: 512Mi"),
-        ("the_memory_is", "Dockerfile", "SERVICE_WORKERS=1", "SERVICE_WORKERS=2"),
-        ("the_memory_is", COMPOSE, "memory: 768M", "memory: 512M"),
-        ("the_grace_period", DEPLOYMENT, "PeriodSeconds: 90", "PeriodSeconds: 30"),
-        ("the_grace_period", DEPLOYMENT, "seconds: 5", "seconds: 25"),
-        ("the_grace_period", CONFIG, 'JOB_SECONDS: "60"', 'JOB_SECONDS: "120"'),
-        ("the_grace_period", COMPOSE, "grace_period: 90s", "grace_period: 10s"),
-        ("sigterm_is", "Dockerfile", 'CMD ["python", "-m"', 'CMD ["sh", "-c", "python", "-m"'),
-        ("sigterm_is", "Dockerfile", "TELEMETRY=true", "TELEMETRY=false"),
-        ("sigterm_is", COMPOSE, "init: true", "command: sleep 60"),
-        ("every_variable_that", CONFIG, "SERVICE_BUCKET", "BUCKET"),
-        ("every_variable_that", SECRET, "OPENAI_API_KEY", "OPENAI_KEY"),
-        ("every_variable_that", COMPOSE, "      AWS_DEFAULT_REGION:\n", ""),
-        ("every_variable_that", "Dockerfile", "CREWAI_STORAGE_DIR=/tmp/crewai\n\n", "X=1\n\n"),
-        ("every_variable_is", CONFIG, "SERVICE_KICKOFFS:", "SERVICE_KICKOFS:"),
-        ("every_variable_is", "Dockerfile", "CREWAI_DISABLE_T", "CREWAI_DISABLED_T"),
-        ("every_variable_is", COMPOSE, "SERVICE_JOB_SECONDS:", "SERVICE_JOB_SECOND:"),
-        ("no_file_holds", SECRET, 'OPENAI_API_KEY: ""', "OPENAI_API_KEY: sesame"),
-        ("no_file_holds", COMPOSE, "${OPENAI_API_KEY:?set it in your shell}", "sesame"),
-        ("no_file_holds", "Dockerfile", "EXPOSE", "ENV OPENAI_API_KEY=sesame\nEXPOSE"),
-        ("no_file_holds", "Dockerfile", "EXPOSE", "ARG OPENAI_API_KEY\nEXPOSE"),
-        ("no_file_holds", CONFIG, "\ndata:\n", "\ndata:\n  OPENAI_API_KEY: sesame\n"),
-        ("no_file_holds", "Dockerfile.dockerignore", "*\n!service", "!service"),
-        ("a_secret_that", SECRET, "kubectl create --", "kubectl apply --"),
-        ("a_secret_that", CONFIG, "kind: ConfigMap", "kind: Secret"),
-        (
-            "all_that_select",
-            BUDGET,
-            "matchLabels: {app.kubernetes.io/name: r",
-            "matchLabels: {a: r",
-        ),
-        ("all_that_select", "kubernetes/service.yaml", "selector: {app", "selector: {appl"),
-        ("all_that_select", SCALER, "    name: report-service\n  min", "    name: report\n  min"),
-        ("all_that_select", DEPLOYMENT, "spec:\n  # No", "spec:\n  replicas: 2\n  # No"),
-        ("one_replica", SCALER, "minReplicas: 2", "minReplicas: 1"),
-        ("one_replica", BUDGET, "maxUnavailable: 1", "maxUnavailable: 0"),
-        ("scaling_does_not", SCALER, "name: cpu", "name: memory"),
-        ("scaling_does_not", SCALER, "value: 1, periodSeconds: 30", "value: 5, periodSeconds: 30"),
-        ("all_replicas_together", SCALER, "maxReplicas: 5", "maxReplicas: 20"),
-        ("all_replicas_together", CONFIG, 'KICKOFFS: "4"', 'KICKOFFS: "24"'),
-        ("all_replicas_together", DEPLOYMENT, "maxSurge: 1", "maxSurge: 3"),
-        ("all_replicas_together", "Dockerfile", "SERVICE_WORKERS=1", "SERVICE_WORKERS=4"),
-        ("the_image_is", DEPLOYMENT, "report-service:0.1.0", "report-service:latest"),
-        ("the_image_is", "Dockerfile", "slim-bookworm AS build", "slim-trixie AS build"),
-        ("what_is_installed", "Dockerfile", " --require-hashes", ""),
-        ("what_is_installed", "Dockerfile", "import uvicorn, service.crew", "import uvicorn"),
-        ("each_line_that", DEPLOYMENT, "# Chapter 08: for a process", "# For a process"),
-        ("each_line_that", COMPOSE, "# Chapter 03: a replica's", "# Chapter 04: a replica's"),
-        ("each_chapter_that", SCALER, "# Chapter 05: the number", "# Chapter 77: the number"),
-    ]
-]
+# What somebody might change (file, what is written there, what instead), by the rule that notices.
+CHANGES: dict[Callable[[Files], None], list[Change]] = {
+    rules.nobody_is_root: [
+        ("Dockerfile", "USER 10001:10001", "USER 0:0"),
+        ("Dockerfile", "USER 10001:10001", "USER service"),
+        (DEPLOYMENT, "runAsNonRoot: true", "runAsNonRoot: false"),
+        (DEPLOYMENT, "runAsUser: 10001", "runAsUser: 1000"),
+        (DEPLOYMENT, "        fsGroup: 10001\n", ""),
+        (COMPOSE, 'user: "10001:10001"', "user: root"),
+    ],
+    rules.nobody_gets_more_rights: [
+        (DEPLOYMENT, "Escalation: false", "Escalation: true"),
+        (DEPLOYMENT, "{drop: [ALL]}", "{add: [SYS_ADMIN]}"),
+        (DEPLOYMENT, "Token: false", "Token: true"),
+        (COMPOSE, "cap_drop: [ALL]", "privileged: true"),
+    ],
+    rules.the_root_is_read_only: [
+        (DEPLOYMENT, "RootFilesystem: true", "RootFilesystem: false"),
+        (COMPOSE, "    read_only: true\n", ""),
+    ],
+    rules.what_crewai_writes_to_is_writable_and_of_one_replica: [
+        ("Dockerfile", "HOME=/tmp \\", "HOME=/home/service \\"),
+        ("Dockerfile", "DIR=/tmp/crewai\n\n", "DIR=/var/crewai\n\n"),
+        ("Dockerfile", "DIR=/tmp/crewai\n\n", "DIR=tmp/crewai\n\n"),
+        (DEPLOYMENT, "mountPath: /tmp}", "mountPath: /data}"),
+        (DEPLOYMENT, "emptyDir: {sizeLimit: 128Mi}", "hostPath: {path: /x}"),
+        (CONFIG, "  SERVICE_BUCKET", "  HOME: /\n  SERVICE_BUCKET"),
+        (COMPOSE, "- /tmp:size", "- /run:size"),
+    ],
+    rules.the_probes_ask_what_the_app_answers: [
+        (DEPLOYMENT, "{path: /live, port: http}", "{path: /ready, port: http}"),
+        (DEPLOYMENT, "{path: /live, port: http}", "{path: /healthz, port: http}"),
+        (DEPLOYMENT, "containerPort: 8000", "containerPort: 8080"),
+        ("Dockerfile", "SERVICE_PORT=8000", "SERVICE_PORT=8080"),
+        ("Dockerfile", "SERVICE_HOST=0.0.0.0", "SERVICE_HOST=127.0.0.1"),
+        (COMPOSE, "8000/ready", "8000/health"),
+        ("kubernetes/service.yaml", "targetPort: http", "targetPort: 80"),
+    ],
+    rules.a_start_on_a_busy_node_has_time: [
+        (DEPLOYMENT, "failureThreshold: 60", "failureThreshold: 10"),
+        (DEPLOYMENT, "cpu: 500m", "cpu: 100m"),
+        (DEPLOYMENT, "memory: 640Mi", "memory: 640Mi\n              cpu: 500m"),
+        (DEPLOYMENT, "maxSurge: 1", "maxSurge: 100%"),
+        (COMPOSE, "start_period: 120s", "start_period: 10s"),
+    ],
+    rules.who_is_slow_loses_its_customers_before_its_life: [
+        (DEPLOYMENT, "failureThreshold: 6\n", "failureThreshold: 1\n"),
+    ],
+    rules.the_memory_is_what_was_measured_and_room: [
+        (DEPLOYMENT, "memory: 384Mi", "memory: 128Mi"),
+        (DEPLOYMENT, "memory: 640Mi", "memory: 384Mi"),
+        (DEPLOYMENT, "sizeLimit: 128Mi", "medium: Memory, sizeLimit: 512Mi"),
+        ("Dockerfile", "SERVICE_WORKERS=1", "SERVICE_WORKERS=2"),
+        (COMPOSE, "memory: 768M", "memory: 512M"),
+    ],
+    rules.the_grace_period_is_longer_than_what_must_end_in_it: [
+        (DEPLOYMENT, "PeriodSeconds: 90", "PeriodSeconds: 30"),
+        (DEPLOYMENT, "seconds: 5", "seconds: 25"),
+        (CONFIG, 'JOB_SECONDS: "60"', 'JOB_SECONDS: "120"'),
+        (COMPOSE, "grace_period: 90s", "grace_period: 10s"),
+    ],
+    rules.sigterm_is_answered_at_once: [
+        ("Dockerfile", 'CMD ["python", "-m"', 'CMD ["sh", "-c", "python", "-m"'),
+        ("Dockerfile", "TELEMETRY=true", "TELEMETRY=false"),
+        (COMPOSE, "init: true", "command: sleep 60"),
+    ],
+    rules.every_variable_that_is_needed_is_supplied: [
+        (CONFIG, "SERVICE_BUCKET", "BUCKET"),
+        (SECRET, "OPENAI_API_KEY", "OPENAI_KEY"),
+        (COMPOSE, "      AWS_DEFAULT_REGION:\n", ""),
+        ("Dockerfile", "CREWAI_STORAGE_DIR=/tmp/crewai\n\n", "X=1\n\n"),
+    ],
+    rules.every_variable_is_one_that_somebody_reads: [
+        (CONFIG, "SERVICE_KICKOFFS:", "SERVICE_KICKOFS:"),
+        ("Dockerfile", "CREWAI_DISABLE_T", "CREWAI_DISABLED_T"),
+        (COMPOSE, "SERVICE_JOB_SECONDS:", "SERVICE_JOB_SECOND:"),
+    ],
+    rules.no_file_holds_a_secret: [
+        (SECRET, 'OPENAI_API_KEY: ""', "OPENAI_API_KEY: sesame"),
+        (COMPOSE, "${OPENAI_API_KEY:?set it in your shell}", "sesame"),
+        ("Dockerfile", "EXPOSE", "ENV OPENAI_API_KEY=sesame\nEXPOSE"),
+        ("Dockerfile", "EXPOSE", "ARG OPENAI_API_KEY\nEXPOSE"),
+        (CONFIG, "\ndata:\n", "\ndata:\n  OPENAI_API_KEY: sesame\n"),
+        ("Dockerfile.dockerignore", "*\n!service", "!service"),
+    ],
+    rules.a_secret_that_is_filled_is_not_replaced: [
+        (SECRET, "kubectl create --", "kubectl apply --"),
+        (CONFIG, "kind: ConfigMap", "kind: Secret"),
+    ],
+    rules.all_that_select_replicas_select_these: [
+        (BUDGET, "matchLabels: {app.kubernetes.io/name: r", "matchLabels: {a: r"),
+        ("kubernetes/service.yaml", "selector: {app", "selector: {appl"),
+        (SCALER, "    name: report-service\n  min", "    name: report\n  min"),
+        (DEPLOYMENT, "spec:\n  # No", "spec:\n  replicas: 2\n  # No"),
+    ],
+    rules.one_replica_can_always_be_taken_away: [
+        (SCALER, "minReplicas: 2", "minReplicas: 1"),
+        (BUDGET, "maxUnavailable: 1", "maxUnavailable: 0"),
+    ],
+    rules.scaling_does_not_follow_the_memory: [
+        (SCALER, "name: cpu", "name: memory"),
+        (SCALER, "value: 1, periodSeconds: 30", "value: 5, periodSeconds: 30"),
+    ],
+    rules.all_replicas_together_keep_to_the_quota: [
+        (SCALER, "maxReplicas: 5", "maxReplicas: 20"),
+        (CONFIG, 'KICKOFFS: "4"', 'KICKOFFS: "24"'),
+        (DEPLOYMENT, "maxSurge: 1", "maxSurge: 3"),
+        ("Dockerfile", "SERVICE_WORKERS=1", "SERVICE_WORKERS=4"),
+    ],
+    rules.the_image_is_one_version_of_one_thing: [
+        (DEPLOYMENT, "report-service:0.1.0", "report-service:latest"),
+        ("Dockerfile", "slim-bookworm AS build", "slim-trixie AS build"),
+    ],
+    rules.what_is_installed_is_pinned_and_precompiled: [
+        ("Dockerfile", " --require-hashes", ""),
+        ("Dockerfile", "import uvicorn, service.crew", "import uvicorn"),
+    ],
+    rules.each_line_that_a_chapter_taught_names_it: [
+        (DEPLOYMENT, "# Chapter 08: for a process", "# For a process"),
+        (COMPOSE, "# Chapter 03: a replica's", "# Chapter 04: a replica's"),
+    ],
+    rules.each_chapter_that_is_named_exists: [
+        (SCALER, "# Chapter 05: the number", "# Chapter 77: the number"),
+    ],
+}
 
 
-@pytest.mark.parametrize("change", CHANGES, ids=lambda change: f"{change.rule}: {change.instead}")
-def test_a_change_that_breaks_a_rule_is_noticed(tmp_path: Path, change: Change) -> None:
-    (rule,) = [name for name in RULES if name.startswith(change.rule)]
-    files = changed(tmp_path, change.file, change.written, change.instead)
+@pytest.mark.parametrize("rule", CHANGES, ids=lambda rule: rule.__name__)
+def test_the_files_keep_the_rule(rule: Callable[[Files], None]) -> None:
+    rule(Files(DEPLOY))
+
+
+@pytest.mark.parametrize(
+    ("rule", "change"),
+    [
+        pytest.param(rule, change, id=f"{rule.__name__}: {change[2]}")
+        for rule, changes in CHANGES.items()
+        for change in changes
+    ],
+)
+def test_a_change_that_breaks_a_rule_is_noticed(
+    tmp_path: Path, rule: Callable[[Files], None], change: Change
+) -> None:
+    files = changed(tmp_path, *change)
     with pytest.raises((AssertionError, KeyError)):
-        RULES[rule](files)
+        rule(files)
 
 
 def test_each_rule_has_a_change_that_breaks_it() -> None:
-    broken = [name for name in RULES for change in CHANGES if name.startswith(change.rule)]
-    assert set(broken) == set(RULES)
+    defined = {
+        function
+        for name, function in vars(rules).items()
+        if inspect.isfunction(function) and function.__module__ == rules.__name__
+    }
+    assert defined == set(CHANGES)
 
 
 def changed(folder: Path, file: str, written: str, instead: str) -> Files:
