@@ -91,6 +91,17 @@ def test_an_app_of_known_costs_is_measured_as_it_is(fresh: Services, tmp_path: P
 
 
 @pytest.mark.timeout(300)
+def test_without_preloading_there_is_no_preloaded_replica(
+    fresh: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREWLAB_PRELOAD", "off")
+    app = saved(tmp_path, "def run(inputs):\n    return inputs['company']\n")
+    measured = measure(app, threads=1)
+    assert measured.preloaded is None
+    assert (measured.request.calls, measured.request.tokens) == (0, 0)
+
+
+@pytest.mark.timeout(300)
 def test_an_app_that_fails_has_no_costs(fresh: Services, tmp_path: Path) -> None:
     app = saved(tmp_path, "def run(inputs):\n    raise RuntimeError('closed')\n")
     with pytest.raises(ContractBroken, match="answers 0 of 4 customers") as broken:

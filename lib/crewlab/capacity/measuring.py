@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -93,18 +94,20 @@ def measure(app: App | str | Path, *, threads: int = 2) -> Measured:
     alone = read(app, replicas=1, threads=threads, start_method="spawn")
     customers = len(forked.run.requests)
     prompt, completion = forked.tokens
-    has_fork = forked.run.start_method == "forkserver"
+    is_preloaded = (
+        forked.run.start_method == "forkserver" and os.environ.get("CREWLAB_PRELOAD") != "off"
+    )
     return Measured(
         app=_as_app(app).name,
         threads=threads,
         alone=_replica(alone),
-        preloaded=_replica(forked) if has_fork else None,
+        preloaded=_replica(forked) if is_preloaded else None,
         request=Request(
             cpu=max(TICK, forked.request_cpu / (customers / 2)),
             calls=len(forked.calls) / customers,
             prompt_tokens=prompt / customers,
             completion_tokens=completion / customers,
-            call_seconds=median(call.finished - call.started for call in forked.calls),
+            call_seconds=median([call.finished - call.started for call in forked.calls] or [0.0]),
         ),
     )
 

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 from crewlab.errors import ToldValueError
+from crewlab.results.show import Shown
 
 MIB_A_GIB = 1024
 MINUTE = 60.0  # s
@@ -72,7 +73,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measured(Shown):
     """The figures of one app.
 
     Attributes:
@@ -98,11 +99,6 @@ class Measured:
         from crewlab.capacity.sheet import figures_as_html
 
         return figures_as_html(self)
-
-    def _ipython_display_(self) -> None:
-        from crewlab.results.show import show
-
-        show(str(self), self._repr_html_())
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from crewlab.capacity.measuring import Reading, read
 from crewlab.capacity.model import Measured, cost_of, memory, ready_after
 from crewlab.results.html import html_table, varies
 from crewlab.results.run import ContractBroken, Verdict
+from crewlab.results.show import Shown
 from crewlab.results.text import table
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Verification:
+class Verification(Shown):
     """Predictions and measurements of one app.
 
     Attributes:
@@ -149,11 +150,6 @@ class Verification:
     def _repr_html_(self) -> str:
         rows = [[escape(cell) for cell in row] for row in self.rows]
         return varies(html_table(COLUMNS, rows, CAPTION))
-
-    def _ipython_display_(self) -> None:
-        from crewlab.results.show import show
-
-        show(str(self), self._repr_html_(), self.picture())
 
 
 def verify(

@@ -82,7 +82,7 @@ def _deployment(measured: Measured, wanted: dict[str, Any]) -> Deployment:
     if wanted.get("preloaded") and measured.preloaded is None:
         raise CellRefused(
             "preloaded=True cannot be worked out: no replica was forked when this was measured.\n"
-            "Nothing is forked on Windows.\nLeave preloaded out."
+            "Nothing is on Windows, nor with CREWLAB_PRELOAD=off.\nLeave preloaded out."
         )
     return Deployment(**{"threads": measured.threads, **wanted})
 
