@@ -28,7 +28,7 @@ from crewlab.capacity.model import (
 )
 from crewlab.capacity.pictures import draw_deployment
 from crewlab.capacity.sheet import assumptions, figures, results, results_as_html
-from crewlab.capacity.verifying import CPU, MEMORY, READY, START, Verification
+from crewlab.capacity.verifying import CPU, MEMORY, READY, START, Pair, Verification
 from crewlab.capacity.widget import LABELS, LIMITS, calculator
 from crewlab.notebook.show import CellRefused
 from crewlab.results.records import ReplicaRecord
@@ -260,6 +260,16 @@ def test_what_comes_out_as_predicted_has_no_error() -> None:
     panels = found.picture().axes
     assert panels[0].get_title() == MEMORY
     assert list(panels[0].lines[0].get_ydata()) == [290, 410]
+
+
+@pytest.mark.parametrize(
+    ("predicted", "measured", "said"),
+    [(0, 0, "+0%"), (4, 0, "+inf%"), (99.9, 100, "+0%"), (75, 100, "-25%")],
+)
+def test_the_error_is_a_part_of_what_was_measured(
+    predicted: float, measured: float, said: str
+) -> None:
+    assert Pair(CPU, 4, predicted, measured).row()[-1] == said
 
 
 def test_replicas_that_import_are_compared_at_their_start_as_well() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -51,6 +52,8 @@ class Pair:
     @property
     def error(self) -> float:
         """How far the prediction is off, as a part of what was measured."""
+        if not self.measured:
+            return math.inf if self.predicted else 0.0
         return (self.predicted - self.measured) / self.measured
 
     def row(self) -> tuple[str, ...]:
@@ -61,7 +64,7 @@ class Pair:
             str(self.replicas),
             f"{self.predicted:,.{digits}f}",
             f"{self.measured:,.{digits}f}",
-            f"{round(self.error, 2) + 0.0:+.0%}",  # no "-0%"
+            f"{round(self.error, 2) + 0.0:+.0%}",  # never "-0%"
         )
 
 
