@@ -101,6 +101,26 @@ def test_without_preloading_there_is_no_preloaded_replica(
     assert (measured.request.calls, measured.request.tokens) == (0, 0)
 
 
+# Its first request takes a while, and the app bears no other one beside it.
+ALONE = """
+import threading, time
+first, warm = threading.Lock(), threading.Event()
+
+def run(inputs):
+    if not warm.is_set():
+        if not first.acquire(blocking=False):
+            raise RuntimeError("two first requests")
+        time.sleep(0.5)
+        warm.set()
+    return inputs["company"]
+"""
+
+
+@pytest.mark.timeout(300)
+def test_the_first_request_of_a_process_is_alone(fresh: Services, tmp_path: Path) -> None:
+    assert measure(saved(tmp_path, ALONE), threads=8).threads == 8
+
+
 @pytest.mark.timeout(300)
 def test_an_app_that_fails_has_no_costs(fresh: Services, tmp_path: Path) -> None:
     app = saved(tmp_path, "def run(inputs):\n    raise RuntimeError('closed')\n")
