@@ -18,11 +18,12 @@ BENCH_ARGS ?=
 export HOME := $(shell [ -w "$$HOME" ] && echo "$$HOME" || echo "$$PWD/.venv/home")
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint build bench lock clean set-up
+.PHONY: help lab test test-ray lint build bench lock clean set-up set-up-bench
 
 help: ## Show this list
 	@echo "make lab     Open JupyterLab at chapter 00"
 	@echo "make test    Check the code, then run every test and every notebook"
+	@echo "make test-ray Run the tests of Ray, in an environment that has it (.venv-bench)"
 	@echo "make lint    Only check the code: ruff and mypy"
 	@echo "make build   Build notebooks/ and solutions/ from chapters/"
 	@echo "make bench   Measure the simulated deployment beside other pools"
@@ -49,9 +50,16 @@ lint: set-up
 build: set-up
 	@$(IN_VENV) exec $(BIN)/crewlab build
 
-bench:
+set-up-bench:
 	@PYTHON="$(PYTHON)" /bin/sh scripts/set_up.sh --into .venv-bench \
 		requirements.lock requirements-bench.lock
+
+# Its apps have no CrewAI in them: nothing is preloaded.
+test-ray: set-up-bench
+	@CREWLAB_PRELOAD=off PATH="$$PWD/.venv-bench/bin:$$PATH" exec .venv-bench/bin/python -m pytest \
+		tests/test_engine_ray.py $(TEST_ARGS)
+
+bench: set-up-bench
 	@PATH="$$PWD/.venv-bench/bin:$$PATH" exec .venv-bench/bin/python -m bench $(BENCH_ARGS)
 
 lock: set-up

@@ -15,6 +15,7 @@ from pathlib import Path
 from bench.crew_app import run
 from crewlab import scale
 from crewlab.companies import default_requests
+from crewlab.engines.ray_node import SETTINGS
 
 WORKERS = 4
 REQUESTS = default_requests(16)
@@ -70,6 +71,7 @@ def dask_cluster() -> float:
 
 def ray_running() -> Callable[[], float]:
     """Start Ray's workers, have them import everything, and give what measures one round."""
+    os.environ.update(SETTINGS)
     import ray
 
     ray.init(

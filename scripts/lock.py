@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,10 +53,11 @@ dependencies:
 def main(arguments: Sequence[str]) -> int:
     """Writes the four files."""
     if "--environment-only" not in arguments:
-        compile_lock(LOCK, LOCK_TITLE, ["pyproject.toml", "--all-extras", *arguments])
-        compile_lock(
-            BENCH_LOCK, BENCH_TITLE, ["--group", "bench", "--constraint", str(LOCK), *arguments]
-        )
+        # The extra "ray" is large, and in the other lock.
+        course = ["pyproject.toml", "--extra", "test", "--extra", "setup", *arguments]
+        compile_lock(LOCK, LOCK_TITLE, course)
+        bench = ["--group", "bench", "-", "--constraint", str(LOCK), *arguments]
+        compile_lock(BENCH_LOCK, BENCH_TITLE, bench, given=extra("ray"))
         service = ["template/pyproject.toml", "--constraint", str(LOCK), *arguments]
         compile_lock(IMAGE, IMAGE_TITLE, service, IN_THE_IMAGE)
     environment = environment_yml((ROOT / LOCK).read_text(encoding="utf-8"))
@@ -63,8 +65,18 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+def extra(name: str) -> str:
+    """Gives the requirements of an extra of the course, a line each."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    return "\n".join(settings["project"]["optional-dependencies"][name])
+
+
 def compile_lock(
-    lock: Path, title: str, what: Sequence[str], where: Sequence[str] = EVERYWHERE
+    lock: Path,
+    title: str,
+    what: Sequence[str],
+    where: Sequence[str] = EVERYWHERE,
+    given: str | None = None,
 ) -> None:
     """Has uv write a lock that holds where it is for, and puts its title on top.
 
@@ -72,7 +84,7 @@ def compile_lock(
     """
     uv = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--no-header"]
     options = [*where, "--generate-hashes", "--output-file", str(lock)]
-    subprocess.run([*uv, *options, *what], cwd=ROOT, check=True)
+    subprocess.run([*uv, *options, *what], cwd=ROOT, check=True, input=given, text=True)
     content = (ROOT / lock).read_text(encoding="utf-8")
     (ROOT / lock).write_text(title + content, encoding="utf-8")
 

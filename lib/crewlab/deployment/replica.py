@@ -161,20 +161,25 @@ def _work(
     while True:
         number, inputs = tasks.get()
         send(("taken", number, thread))
-        send(_answer(run, number, inputs))
+        send(answer(run, number, inputs))
         tasks.task_done()
 
 
-def _answer(run: Run, number: int, inputs: dict[str, Any]) -> tuple[Any, ...]:
+def answer(run: Run, number: int, inputs: dict[str, Any]) -> tuple[Any, ...]:
+    """Have the app answer a request.
+
+    Returns:
+        What is sent to the supervisor: an ``("answer", ...)`` or an ``("error", ...)``.
+    """
     try:
-        answer = run(inputs)
+        said = run(inputs)
     except BaseException as error:
         text = "".join(traceback.format_exception(error))
         return ("error", number, describe(error), text[-MAX_TRACEBACK:])
-    if isinstance(answer, str):
-        return ("answer", number, answer[:MAX_ANSWER])
-    said = f"run() returned a {type(answer).__name__}, and a replica sends text: return str"
-    return ("error", number, f"TypeError: {said}, for example result.raw.", "")
+    if isinstance(said, str):
+        return ("answer", number, said[:MAX_ANSWER])
+    why = f"run() returned a {type(said).__name__}, and a replica sends text: return str"
+    return ("error", number, f"TypeError: {why}, for example result.raw.", "")
 
 
 class _Sender:

@@ -3,7 +3,8 @@
 It holds the replicas' disks and the fork server's socket. A small janitor process removes it when
 this process ends, however it ends: a killed kernel cleans nothing up itself. The janitor also ends
 the processes that are named in the folder then: a stopped replica cannot see its kernel die, and a
-fork server sees it only after its imports.
+fork server sees it only after its imports. And it removes the folders that are linked to from
+``elsewhere``: those that need a shorter path.
 """
 
 from __future__ import annotations
@@ -30,10 +31,16 @@ for pid in pids:
             getattr(os, kill)(pid, signal.SIGKILL)
         except (AttributeError, OSError):
             pass
+folders = sys.argv[1:]
+try:
+    links = os.path.join(folders[0], "elsewhere")
+    folders += [os.path.realpath(os.path.join(links, name)) for name in os.listdir(links)]
+except OSError:
+    pass
 for _ in range(100):
-    for folder in sys.argv[1:]:
+    for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
-    if not any(map(os.path.exists, sys.argv[1:])):
+    if not any(map(os.path.exists, folders)):
         break
     time.sleep(0.1)
 """
@@ -66,6 +73,24 @@ def scratch_folder() -> Path:
             _start_janitor(folder, sockets)
             _keep_multiprocessing_inside(sockets)
         return folder
+
+
+def short_folder(longest_name: int) -> Path:
+    """Make a folder whose path leaves room for the names of Unix sockets.
+
+    Args:
+        longest_name: bytes of the longest path below it, the first slash included.
+
+    Returns:
+        An absolute path; whoever asked for it removes it, and the janitor if this process cannot.
+    """
+    folder = scratch_folder()
+    if len(os.fsencode(folder)) + len("/r-12345678") + longest_name <= LONGEST_SOCKET_PATH:
+        return Path(tempfile.mkdtemp(prefix="r-", dir=folder))
+    made = Path(tempfile.mkdtemp(prefix="crewlab-", dir="/tmp"))
+    (folder / "elsewhere").mkdir(exist_ok=True)
+    (folder / "elsewhere" / made.name).symlink_to(made)
+    return made
 
 
 def _place() -> str | None:

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import json
 import os
-import threading
-import time
-from pathlib import Path
 from typing import Any
 
 from celery import Celery, Task, signals
 
+from crewlab.engines.journal import note
 from crewlab.engines.ready import load_module, say_ready
 
 TASK = "crewlab.run"
@@ -44,16 +42,6 @@ def configure(queue: Any, url: str, run_id: str, settings: dict[str, Any]) -> No
         result_backend_transport_options={"global_keyprefix": run_id},
         result_expires=3600,
     )
-
-
-def note(what: str, task_id: str) -> None:
-    """Write a line into the run's journal, which needs no broker."""
-    line = [what, task_id, os.getpid(), threading.get_ident(), time.monotonic()]
-    descriptor = os.open(
-        Path(os.environ["CREWLAB_JOURNAL"]), os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    )
-    os.write(descriptor, json.dumps(line).encode() + b"\n")
-    os.close(descriptor)
 
 
 def _make() -> Any:

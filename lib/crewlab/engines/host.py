@@ -23,7 +23,7 @@ from pathlib import Path
 import psutil
 
 from crewlab.deployment.container import make_container
-from crewlab.deployment.launch import kill_group, start_server
+from crewlab.deployment.launch import Target, kill_group, start_server
 from crewlab.deployment.plan import Plan, ReplicaPlan
 from crewlab.deployment.scratch import forget_process, remember_process
 from crewlab.deployment.tidy import shorten
@@ -38,11 +38,13 @@ LOG_END = 64 * 1024
 _RAISED = "Traceback (most recent call last)"
 
 
-def require(module: str) -> None:
+def require(module: str, *, extra: str | None = None, size: str = "") -> None:
     """Say so if an engine cannot run here.
 
     Args:
         module: what the engine is imported as.
+        extra: of the course's package, where the course's environment does not bring it.
+        size: of that, on disk.
 
     Raises:
         ValueError: it is not installed, or this system cannot fork.
@@ -53,16 +55,23 @@ def require(module: str) -> None:
             "Its workers are forked, which this operating system cannot do.\n"
             "Use scale(), or a container with Linux."
         )
-    if importlib.util.find_spec(module) is None:
+    if importlib.util.find_spec(module) is not None:
+        return
+    if extra is not None:
         raise ToldValueError(
             f"{module} is not installed here.\n"
-            "It is part of the course's environment.\n"
-            "Use scale(), or make the environment anew: make lab."
+            f"It takes {size} on disk, so the course's environment comes without it.\n"
+            f"In the course's folder run: .venv/bin/uv pip install -e '.[{extra}]'"
         )
+    raise ToldValueError(
+        f"{module} is not installed here.\n"
+        "It is part of the course's environment.\n"
+        "Use scale(), or make the environment anew: make lab."
+    )
 
 
 class Host:
-    """An engine's master and its workers, one process group.
+    """An engine's master and all processes that come from it, one session.
 
     A worker that can take requests leaves a file with its process id in the folder ``ready``,
     whose name it finds in ``CREWLAB_READY``: so the engine knows that all of them are there.
@@ -70,6 +79,7 @@ class Host:
     Attributes:
         pid: the master's process id.
         folder: the disk that all its processes share.
+        pipe: to the master, where that is a function of ours.
         error: what kept its workers from coming, once that is known.
     """
 
@@ -77,7 +87,7 @@ class Host:
         self,
         plan: Plan,
         run_folder: Path,
-        command: Sequence[str],
+        command: Sequence[str] | Target,
         *,
         workers: int,
         variables: dict[str, str] | None = None,
@@ -88,7 +98,7 @@ class Host:
         Args:
             plan: the deployment.
             run_folder: the run's folder, with the app's image in it.
-            command: a module that ``python -m`` can run, and its arguments.
+            command: a module that ``python -m`` can run, and its arguments; or a function.
             workers: how many must be ready.
             variables: what its environment needs on top.
             name: of its disk.
@@ -107,8 +117,9 @@ class Host:
             PYTHONPATH=os.pathsep.join([*container.app_folder, os.environ.get("PYTHONPATH", "")]),
             **(variables or {}),
         )
-        start = functools.partial(_run_module, command=list(command))
-        self._handle, self._pipe = start_server(start, container)
+        if not callable(command):
+            command = functools.partial(_run_module, command=list(command))
+        self._handle, self.pipe = start_server(command, container)
         self.pid = self._handle.pid
         remember_process(self.pid)
 
@@ -186,26 +197,32 @@ class Host:
             deadline = time.monotonic() + grace
             while self.exit_code() is None and time.monotonic() < deadline:
                 time.sleep(TICK)
-        of_it = _family(self.pid)
-        kill_group(self.pid)
-        self._handle.reap(timeout=2.0)
         deadline = time.monotonic() + GONE_AFTER
-        while any(map(_lives, of_it)) and time.monotonic() < deadline:
+        kill_group(self.pid)
+        # Ray's workers lead groups of their own; what is forked meanwhile is found the next time.
+        while (left := self.processes()) and time.monotonic() < deadline:
+            for process in left:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
             time.sleep(TICK / 4)
+        self._handle.reap(timeout=2.0)
         forget_process(self.pid)
-        self._pipe.close()
+        self.pipe.close()
+
+    def processes(self) -> list[psutil.Process]:
+        """Give all its living processes, those included whose parent has died."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                if os.getsid(process.pid) == self.pid and _lives(process):
+                    found.append(process)
+        return found
 
     def _raised(self) -> str | None:
         """Find the last line of the traceback of a worker that could not load the app."""
         _, mark, said = self.log().rpartition(_RAISED)
         lines = said.splitlines()[1:] if mark else []
         return next((line for line in lines if line and not line[0].isspace()), None)
-
-
-def _family(pid: int) -> list[psutil.Process]:
-    with contextlib.suppress(psutil.Error):
-        return psutil.Process(pid).children(recursive=True)
-    return []
 
 
 def _lives(process: psutil.Process) -> bool:

@@ -16,6 +16,7 @@ from crewlab.deployment.evictions import Watch
 from crewlab.deployment.plan import Plan
 from crewlab.engines.brokers import Broker
 from crewlab.engines.host import Host
+from crewlab.engines.journal import Journal
 from crewlab.results.records import ReplicaRecord
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Workers:
     Attributes:
         run_id: stands in front of each key that the run has at the broker.
         task: the task's name, known once they are ready.
+        news: gives what they have written into the journal since the last call.
         error: what kept them from coming, or made the last one end.
     """
 
@@ -40,16 +42,15 @@ class Workers:
         self.error: str | None = None
         self._plan, self._folder, self._pool = plan, folder, pool
         self._numbers = itertools.count()
-        self._journal = folder / "journal"
-        self._journal.touch()
+        self._journal = Journal(folder)
+        self.news = self._journal.news
         self._variables = {
             "CREWLAB_BROKER_URL": broker.url,
             "CREWLAB_RUN": self.run_id,
             "CREWLAB_POOL": pool,
             "CREWLAB_SETTINGS": json.dumps(settings),
-            "CREWLAB_JOURNAL": str(self._journal),
+            "CREWLAB_JOURNAL": str(self._journal.path),
         }
-        self._read = 0
         self._watches = [Watch(eviction) for eviction in plan.evictions]
         self._replaced = [0] * plan.replicas
         self._lost: dict[int, int] = {}
@@ -69,14 +70,6 @@ class Workers:
                 self.error = host.error
                 return
         self._pids = self._now()
-
-    def news(self) -> list[tuple[str, str, int, int, float]]:
-        """Give what they have written into the journal since the last call."""
-        with self._journal.open("rb") as journal:
-            journal.seek(self._read)
-            whole, newline, _ = journal.read().rpartition(b"\n")
-        self._read += len(whole) + len(newline)
-        return [tuple(json.loads(line)) for line in whole.splitlines()]
 
     def name_of(self, pid: int) -> tuple[int, str]:
         """Give the number and the name of the replica that a process plays."""
@@ -136,8 +129,7 @@ class Workers:
         )
 
     def _all_listen(self) -> bool:
-        lines = [json.loads(line) for line in self._journal.read_bytes().splitlines()]
-        listening = [line for line in lines if line[0] == "listening"]
+        listening = [line for line in self._journal.all() if line[0] == "listening"]
         if listening:
             self.task = listening[0][1]
         return len(listening) >= len(self._hosts)
