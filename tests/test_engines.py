@@ -319,6 +319,8 @@ def test_a_system_without_fork_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_options_that_cannot_be_are_told(make: Callable[[str], Path]) -> None:
     with pytest.raises(ToldValueError, match="one job at a time"):
         celery(make(PLAIN), pool="prefork", threads=4)
+    with pytest.raises(ToldValueError, match="its children are forked from one"):
+        celery(make(PLAIN), pool="prefork", env=[{}, {}])
     with pytest.raises(ToldValueError, match="is unknown here"):
         celery(make(PLAIN), pool="gevent")  # type: ignore[arg-type]
 

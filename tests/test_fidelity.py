@@ -3,119 +3,114 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from crewlab import Eviction, Run, scale
-from crewlab.engines import celery, gunicorn, uvicorn
-from crewlab.engines.fidelity import Fidelity, kinds
+from crewlab import App
+from crewlab.building import Project
+from crewlab.building.chapter import read_chapter
 from crewlab.services import Services
-from crewlab.services.shop import Shop
 from tests.chapter_apps import ChapterApps
+from tests.fidelity_loads import A_REPLICA, ERRORS, LOADS, PATIENCE, Loads, start
+from tests.fidelity_table import ENGINES, PREFORK, Row, kinds, left_out, rows
 
-pytestmark = [
-    pytest.mark.skipif(
-        "forkserver" not in multiprocessing.get_all_start_methods(),
-        reason="the engines fork their workers",
-    ),
-    pytest.mark.timeout(600),
-]
-WHOLE = os.environ.get("CREWLAB_TEST") == "whole"
-whole = pytest.mark.skipif(not WHOLE, reason="only with CREWLAB_TEST=whole")
-CROWD = {"replicas": 2, "threads": 4, "requests": 12, "timeout": 120}
-ONE_EACH = {"replicas": 2, "requests": 4, "timeout": 120}
-
-
-@pytest.fixture(autouse=True)
-def _calm(services: Services) -> None:
-    services.model.configure()
-    services.model.reset()
-
-
-def prefork(app: object, **options: object) -> Run:
-    return celery(app, pool="prefork", **options)  # type: ignore[arg-type]
-
-
-def threads(app: object, **options: object) -> Run:
-    return celery(app, pool="threads", **options)  # type: ignore[arg-type]
-
-
-def alone(app: object, **options: object) -> Run:
-    return uvicorn(app, **{**options, "replicas": 1})  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("chapter", "name", "engine"),
-    [
-        ("01", "broken", gunicorn),
-        ("01", "fixed", threads),
-        pytest.param("01", "broken", threads, marks=whole),
-        pytest.param("01", "broken", alone, marks=whole),
-        pytest.param("01", "copied", gunicorn, marks=whole),
-        pytest.param("01", "old_style", gunicorn, marks=whole),
-        pytest.param("01", "fixed", gunicorn, marks=whole),
-        pytest.param("01", "fixed", alone, marks=whole),
-        pytest.param("06", "fixed", gunicorn, marks=whole),
-        pytest.param("02", "fixed", threads, marks=whole),
-        pytest.param("04", "fixed", threads, marks=whole),
-        pytest.param("08", "fixed", threads, marks=whole),
-    ],
+pytestmark = pytest.mark.timeout(600)
+can_fork = pytest.mark.skipif(
+    "forkserver" not in multiprocessing.get_all_start_methods(),
+    reason="the engines fork their workers",
 )
-def test_a_crowd_of_requests_ends_in_the_same_kinds(
-    services: Services, tmp_path: Path, chapter: str, name: str, engine: Callable[..., Run]
+ROWS = rows()
+CAUSES = [f"{number:02}" for number in range(1, 10)]
+
+
+@pytest.fixture(scope="module")
+def loads(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loads]:
+    """Have one set of services and one run under scale a row for all engines."""
+
+    def app_of(chapter: str, name: str) -> App:
+        return ChapterApps(chapter, tmp_path_factory.mktemp("apps")).app(name)
+
+    yield Loads(services, app_of)
+
+
+def cases() -> list[object]:
+    return [
+        pytest.param(
+            row,
+            engine,
+            id=f"{row.name}, {engine}",
+            marks=[can_fork] if engine in row.always else [can_fork, pytest.mark.whole],
+        )
+        for row in ROWS
+        for engine in row.engines
+    ]
+
+
+@pytest.mark.parametrize(("row", "engine"), cases())
+def test_the_kinds_of_outcome_are_the_same(loads: Loads, row: Row, engine: str) -> None:
+    simulated, real = loads.simulated(row), loads.run(row, engine)
+    assert kinds(simulated) - row.by_luck == kinds(real) - row.by_luck
+
+
+SAYING_WHO = """
+
+from os import getpid
+
+report = run
+
+
+def run(inputs: dict) -> str:
+    return f"{report(inputs)} Process {getpid()}"
+"""
+
+
+@can_fork
+@pytest.mark.whole
+def test_celerys_own_memory_limit_replaces_a_child_after_its_job(
+    loads: Loads, tmp_path: Path
 ) -> None:
-    app = ChapterApps(chapter, tmp_path).app(name)
-    pair = scale(app, **CROWD), engine(app, **CROWD)  # type: ignore[arg-type]
-    assert kinds(pair[0]) == kinds(pair[1])
-    Fidelity({name: pair}).expect()
+    """What chapter 13 says of it: it is no kill, and nothing is lost."""
+    apps = ChapterApps("07", tmp_path)
+    app = apps.save("broken", apps.source("broken") + SAYING_WHO)
+    load = {"replicas": 1, "requests": A_REPLICA, "timeout": PATIENCE}
+    settings = {"worker_max_memory_per_child": int(loads.limit(PREFORK) * 1024)}  # KiB
+    run = start(app, PREFORK, {**load, "settings": settings})
+    run.expect(ok="all")
+    assert all(record.attempts == 1 for record in run.requests)
+    assert len({(record.answer or "").split()[-1] for record in run.requests}) > 1
 
 
-def test_a_shared_crew_is_safe_with_one_request_a_process_in_both(
-    services: Services, tmp_path: Path
-) -> None:
-    app = ChapterApps("01", tmp_path).app("broken")
-    scale(app, threads=1, **ONE_EACH).expect(ok="all")  # type: ignore[arg-type]
-    prefork(app, **ONE_EACH).expect(ok="all")
+def test_every_broken_and_every_fixed_app_of_the_causes_is_compared_or_it_is_said_why_not() -> None:
+    named = {(row.chapter, row.app) for row in ROWS}
+    named |= {(row.chapter, row.app) for row in left_out() if row.why}
+    for path in Project.find().select(CAUSES):
+        apps = {
+            (path.name[:2], cell.app_name)
+            for cell in read_chapter(path).cells
+            if cell.app_name and {"broken", "fixed"} & {*cell.tags}
+        }
+        assert len(apps) >= 2
+        assert apps <= named
 
 
-@pytest.mark.parametrize(
-    "engine",
-    [prefork, pytest.param(lambda app, **o: gunicorn(app, preload=True, **o), marks=whole)],
-)
-def test_a_kickoff_before_the_fork_hangs_in_both(
-    services: Services, tmp_path: Path, engine: Callable[..., Run]
-) -> None:
-    app = ChapterApps("06", tmp_path).app("broken")
-    load = {"replicas": 2, "requests": 2, "timeout": 3}
-    scale(app, threads=1, start_method="fork", **load).expect(timeout="all")  # type: ignore[arg-type]
-    engine(app, **load).expect(timeout="all")
+def test_the_table_is_read_to_its_last_word() -> None:
+    """A row that is read as another one would be tested as another one."""
+    assert {row.name for row in ROWS} >= ERRORS.keys()
+    assert [row.name for row in ROWS if row.name not in LOADS] == [
+        row.name for row in ROWS if row.chapter == "09"
+    ]
+    assert len({row.name for row in ROWS}) == len(ROWS)
+    assert all({*row.engines} <= ENGINES and row.outcome for row in ROWS)
+    assert len(left_out()) >= 1
+    first = ROWS[0]
+    assert first.outcome == {"errors": "some", "wrong": "some"}
+    assert (first.by_luck, first.paid, first.always) == ({"ok"}, {}, ("gunicorn",))
+    killed = next(row for row in ROWS if row.load == "two killed in mid-job")
+    assert (killed.outcome, killed.paid) == ({"ok": 2, "lost": 2}, {"once": "all"})
 
 
-def test_a_job_that_was_acknowledged_early_is_lost_with_its_process_in_both(
-    services: Services, tmp_path: Path
-) -> None:
-    app = ChapterApps("09", tmp_path).app("broken")
-    shop = Shop(services)
-    runs = []
-    for engine, options in ((scale, {"threads": 1}), (prefork, {"settings": ONE_AT_A_TIME})):
-        in_mid_job = shop.hold_jobs(2)
-        evict = [Eviction(number, when=in_mid_job) for number in (0, 1)]
-        load = {"replicas": 2, "requests": shop.orders(4), "env": shop.environment, "timeout": 120}
-        runs.append(engine(app, evict=evict, **load, **options))  # type: ignore[operator]
-    shop.hold_jobs(0)
-    for run in runs:
-        run.expect(ok=2, lost=2)
-
-
-ONE_AT_A_TIME = {"worker_prefetch_multiplier": 1}
-
-
-def test_a_kickoff_at_import_does_no_harm_where_nothing_is_forked_afterwards(
-    services: Services, tmp_path: Path
-) -> None:
-    app = ChapterApps("06", tmp_path).app("broken")
-    scale(app, replicas=1, threads=2, requests=2).expect(ok="all")
-    alone(app, threads=2, requests=2).expect(ok="all")
+def test_every_row_names_an_app_of_its_chapter(loads: Loads) -> None:
+    for row in ROWS:
+        assert loads.app_of(row.chapter, row.app).path.is_file()

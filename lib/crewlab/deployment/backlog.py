@@ -67,6 +67,12 @@ class Backlog:
         record.attempts += 1
         return record
 
+    def take_all(self) -> list[int]:
+        """Give the numbers of all that wait now: a queue or a server takes in whatever comes."""
+        numbers = list(self._waiting)
+        self._waiting.clear()
+        return numbers
+
     def started(self, number: int, thread: int) -> bool:
         """Note that a thread of a replica works on it; False if its outcome is there already."""
         if number not in self._open:

@@ -17,21 +17,27 @@ Note = Callable[[str, int], str]
 def send_all(backlog: Backlog, port: int, timeout: float, name_of: Callable[[int], str]) -> None:
     """Send every request of a backlog at the same moment, and wait for all outcomes.
 
+    Those that come when the others are finished are sent together, too.
+
     Args:
         backlog: the requests; each has its outcome when this returns.
         port: where the server listens on this machine.
         timeout: seconds from the release after which a request is a timeout.
         name_of: gives a replica's name for a worker's process id.
     """
-    together = threading.Barrier(len(backlog.records), action=backlog.release)
     lock = threading.Lock()
 
-    def send(number: int) -> None:
+    def let_go() -> None:
+        if backlog.released is None:
+            backlog.release()
+
+    def send(number: int, together: threading.Barrier) -> None:
         together.wait()
+        started = backlog.seconds
         status, said = _ask(port, backlog.records[number].inputs, timeout)
         with lock:
             record = backlog.records[number]
-            record.started, record.attempts = 0.0, 1
+            record.started, record.attempts = started, 1
             if "pid" in said:
                 record.replica, record.thread = name_of(said["pid"]), 0
             if status == 200:
@@ -45,14 +51,16 @@ def send_all(backlog: Backlog, port: int, timeout: float, name_of: Callable[[int
                     number, "error", error=said["error"], traceback=said.get("traceback")
                 )
 
-    senders = [
-        threading.Thread(target=send, args=(record.number,), daemon=True)
-        for record in backlog.records
-    ]
-    for sender in senders:
-        sender.start()
-    for sender in senders:
-        sender.join()
+    while numbers := backlog.take_all():
+        together = threading.Barrier(len(numbers), action=let_go)
+        senders = [
+            threading.Thread(target=send, args=(number, together), daemon=True)
+            for number in numbers
+        ]
+        for sender in senders:
+            sender.start()
+        for sender in senders:
+            sender.join()
 
 
 def _ask(port: int, inputs: dict[str, Any], timeout: float) -> tuple[int | str, dict[str, Any]]:

@@ -92,6 +92,7 @@ class Host:
         workers: int,
         variables: dict[str, str] | None = None,
         name: str = "server",
+        replica: int = 0,
     ) -> None:
         """Start it.
 
@@ -102,11 +103,12 @@ class Host:
             workers: how many must be ready.
             variables: what its environment needs on top.
             name: of its disk.
+            replica: whose environment of the plan it has.
         """
         self.error: str | None = None
         self._workers = workers
         self._run_folder = run_folder
-        container = make_container(plan, run_folder, name, plan.env[0])
+        container = make_container(plan, run_folder, name, plan.env[replica])
         self.folder, self._log = container.folder, container.log
         self._ready = container.folder / "ready"
         self._ready.mkdir()

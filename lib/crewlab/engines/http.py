@@ -41,6 +41,7 @@ def gunicorn(
     replicas: int = 2,
     threads: int = 4,
     requests: int | Sequence[Inputs] = 16,
+    then: Sequence[Inputs] = (),
     preload: bool = False,
     env: Environment | None = None,
     timeout: float = 30.0,
@@ -54,6 +55,7 @@ def gunicorn(
         replicas: gunicorn's workers.
         threads: each worker's threads.
         requests: as for ``scale``.
+        then: as for ``scale``.
         preload: import the app in gunicorn's master, then fork the workers.
         env: changes to the environment; None takes a variable away.
         timeout: seconds from the release after which a request is a timeout.
@@ -72,6 +74,7 @@ def gunicorn(
         replicas=replicas,
         threads=threads,
         requests=requests,
+        then=then,
         env=env,
         timeout=timeout,
         startup_timeout=startup_timeout,
@@ -86,6 +89,7 @@ def uvicorn(
     replicas: int = 2,
     threads: int = 4,
     requests: int | Sequence[Inputs] = 16,
+    then: Sequence[Inputs] = (),
     env: Environment | None = None,
     timeout: float = 30.0,
     startup_timeout: float = 120.0,
@@ -101,6 +105,7 @@ def uvicorn(
         replicas: uvicorn's workers.
         threads: the threads of each worker's pool.
         requests: as for ``scale``.
+        then: as for ``scale``.
         env: changes to the environment; None takes a variable away.
         timeout: seconds from the release after which a request is a timeout.
         startup_timeout: seconds until every worker must be ready.
@@ -118,6 +123,7 @@ def uvicorn(
         replicas=replicas,
         threads=threads,
         requests=requests,
+        then=then,
         env=env,
         timeout=timeout,
         startup_timeout=startup_timeout,

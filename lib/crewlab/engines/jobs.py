@@ -42,9 +42,9 @@ class Jobs:
         self._silent_since: float | None = None
 
     def send(self) -> None:
-        """Put all of them into the queue."""
-        for task_id, number in self._ids.items():
-            record = self._backlog.records[number]
+        """Put into the queue what is there to be sent now."""
+        for number in self._backlog.take_all():
+            task_id, record = f"job-{number}", self._backlog.records[number]
             try:
                 self._queue.send_task(
                     self._workers.task,

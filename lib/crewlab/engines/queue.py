@@ -34,10 +34,12 @@ def celery(
     replicas: int = 2,
     threads: int | None = None,
     requests: int | Sequence[Inputs] = 16,
+    then: Sequence[Inputs] = (),
     settings: Mapping[str, Any] | None = None,
     broker: Broker | None = None,
     evict: Sequence[Eviction] = (),
-    env: Environment | None = None,
+    env: Environment | Sequence[Environment] | None = None,
+    memory_limit: float | None = None,
     timeout: float = 30.0,
     startup_timeout: float = 180.0,
     judge: Judge | None = None,
@@ -54,11 +56,15 @@ def celery(
         replicas: how many children, or workers.
         threads: each worker's threads; 4 if it is not given, and always 1 for "prefork".
         requests: as for ``scale``.
+        then: as for ``scale``.
         settings: of Celery's, on top of the app's own.
         broker: where the queue is; by default this process's.
         evict: replicas that are killed while they work, as for ``scale``, but with SIGKILL at
             once. A child is replaced by its Celery worker, a worker by a fresh one.
-        env: changes to the environment; None takes a variable away.
+        env: changes to the environment; None takes a variable away. A list: one a worker, with
+            pool="threads" only.
+        memory_limit: MiB of resident memory above which a child or worker is killed and replaced,
+            as a kernel with little memory would do: Celery itself kills nobody in mid-job.
         timeout: seconds from the release after which a request is a timeout.
         startup_timeout: seconds until every worker must be ready.
         judge: as for ``scale``.
@@ -78,15 +84,23 @@ def celery(
             f"threads={threads} cannot be with pool='prefork': each child has one job at a time.\n"
             "Give more replicas, or use pool='threads'."
         )
+    if pool == "prefork" and isinstance(env, Sequence):
+        raise ToldValueError(
+            "A list of environments cannot be with pool='prefork': its children are forked from one"
+            " process.\nGive one mapping, or use pool='threads'."
+        )
     require("celery")
     queue = broker or of_this_process()
+    each = env if isinstance(env, Sequence) else [env or {}] * replicas
     plan = make_plan(
         app,
         replicas=replicas,
         threads=1 if pool == "prefork" else 4 if threads is None else threads,
         requests=requests,
+        then=then,
         evict=evict,
-        env={**queue.environment, **(env or {})},
+        env=[{**queue.environment, **variables} for variables in each],
+        memory_limit=memory_limit,
         timeout=timeout,
         startup_timeout=startup_timeout,
         judge=judge,
@@ -109,9 +123,9 @@ def celery(
         backlog.release()
         if workers.error:
             backlog.end_all("lost", f"no replica is left to take it; {workers.error}")
-        else:
-            jobs.send()
         while backlog.is_open:
+            if backlog.has_waiting:
+                jobs.send()
             workers.look_after(jobs)
             jobs.look()
             if backlog.seconds > plan.timeout:
@@ -128,4 +142,5 @@ def celery(
         startup_seconds=startup_seconds,
         seconds=seconds,
         own_judge=judge is not None,
+        memory_limit=plan.memory_limit,
     )

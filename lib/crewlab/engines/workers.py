@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 from crewlab.deployment.evictions import Watch
 from crewlab.deployment.plan import Plan
 from crewlab.engines.brokers import Broker
@@ -22,6 +24,9 @@ from crewlab.results.records import ReplicaRecord
 if TYPE_CHECKING:
     from crewlab.engines.jobs import Jobs
 
+MIB = 1024 * 1024
+NOBODY = 0  # in place of the process id of a worker that did not come
+
 
 class Workers:
     """All Celery workers of one run.
@@ -30,7 +35,7 @@ class Workers:
         run_id: stands in front of each key that the run has at the broker.
         task: the task's name, known once they are ready.
         news: gives what they have written into the journal since the last call.
-        error: what kept them from coming, or made the last one end.
+        error: what kept all of them from coming.
     """
 
     def __init__(
@@ -52,9 +57,10 @@ class Workers:
             "CREWLAB_JOURNAL": str(self._journal.path),
         }
         self._watches = [Watch(eviction) for eviction in plan.evictions]
-        self._replaced = [0] * plan.replicas
+        self._events: list[list[str]] = [[] for _ in range(plan.replicas)]
         self._lost: dict[int, int] = {}
-        self._hosts = [self._start() for _ in range(1 if pool == "prefork" else plan.replicas)]
+        masters = 1 if pool == "prefork" else plan.replicas
+        self._hosts = [self._start(number) for number in range(masters)]
         self._pids: list[int] = []
 
     @property
@@ -65,10 +71,11 @@ class Workers:
     def wait(self) -> None:
         """Wait until all can take jobs; `error` says what went wrong if they do not come."""
         deadline = time.monotonic() + self._plan.startup_timeout
-        for host in self._hosts:
-            if not host.wait_until(self._all_listen, deadline):
-                self.error = host.error
-                return
+        came = [host for host in self._hosts if host.wait_until(lambda: True, deadline)]
+        for host in came:
+            host.wait_until(lambda: self._listen(len(came)), deadline)
+        if all(host.error for host in self._hosts):
+            self.error = self._hosts[0].error
         self._pids = self._now()
 
     def name_of(self, pid: int) -> tuple[int, str]:
@@ -89,7 +96,12 @@ class Workers:
             number = watch.eviction.replica
             if number < len(self._pids) and watch.is_due(jobs.taken(number)):
                 self._watches.remove(watch)
-                self._kill(number, jobs)
+                self._kill(number, jobs, "killed with SIGKILL, and replaced")
+        if (limit := self._plan.memory_limit) is not None:
+            for number, pid in enumerate(self._pids):
+                if pid not in self._lost and _memory(pid) > limit:
+                    why = f"killed: memory above its limit of {limit:g} MiB, and replaced"
+                    self._kill(number, jobs, why)
 
     def records(self) -> list[ReplicaRecord]:
         """Describe every replica as it is now."""
@@ -98,10 +110,9 @@ class Workers:
             found = self._hosts[0].records(names)
         else:
             found = [host.records([name])[0] for host, name in zip(self._hosts, names, strict=True)]
-        for record, replaced in zip(found, self._replaced, strict=True):
-            record.replaced = replaced
-            if replaced:
-                record.events.append("killed with SIGKILL, and replaced")
+        for record, events in zip(found, self._events, strict=True):
+            record.replaced = len(events)
+            record.events += events
         return found
 
     def stop(self) -> None:
@@ -109,7 +120,7 @@ class Workers:
         for host in self._hosts:
             host.stop(0)
 
-    def _start(self) -> Host:
+    def _start(self, replica: int) -> Host:
         number = next(self._numbers)
         prefork = self._pool == "prefork"
         concurrency = self._plan.replicas if prefork else self._plan.threads
@@ -126,25 +137,38 @@ class Workers:
             workers=concurrency if prefork else 1,
             variables=self._variables,
             name=f"worker-{number}",
+            replica=replica,
         )
 
-    def _all_listen(self) -> bool:
+    def _listen(self, workers: int) -> bool:
         listening = [line for line in self._journal.all() if line[0] == "listening"]
         if listening:
             self.task = listening[0][1]
-        return len(listening) >= len(self._hosts)
+        return len(listening) >= workers
 
     def _now(self) -> list[int]:
-        return [pid for host in self._hosts for pid in host.pids()][: self._plan.replicas]
+        if self._pool == "prefork":
+            return self._hosts[0].pids()[: self._plan.replicas]
+        return [(host.pids() or [NOBODY])[0] for host in self._hosts]
 
-    def _kill(self, number: int, jobs: Jobs) -> None:
+    def _kill(self, number: int, jobs: Jobs, why: str) -> None:
         pid = self._pids[number]
+        if pid == NOBODY:
+            return
         self._lost[pid] = number
-        self._replaced[number] += 1
+        self._events[number].append(why)
         if self._pool == "prefork":
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
             return
         self._hosts[number].stop(0)
         jobs.worker_gone(pid)
-        self._hosts[number] = self._start()
+        self._hosts[number] = self._start(number)
+
+
+def _memory(pid: int) -> float:
+    """Read a process's resident memory, MiB; 0 if it is gone."""
+    if pid != NOBODY:
+        with contextlib.suppress(psutil.Error):
+            return float(psutil.Process(pid).memory_info().rss / MIB)
+    return 0.0
