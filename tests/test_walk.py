@@ -2,7 +2,7 @@
 
 Each is opened in JupyterLab and run whole; its quizzes are answered wrong and then right; its
 exercise is solved wrong and then right, with the keyboard. It takes a quarter of an hour or more,
-so it runs with CREWLAB_TEST=walk only:
+so it runs only when it is asked for:
 
     CREWLAB_TEST=walk pytest -s tests/test_walk.py
 
