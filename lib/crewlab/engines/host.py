@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.metadata
 import importlib.util
 import multiprocessing
 import os
@@ -136,14 +137,25 @@ class Host:
             Whether it came.
         """
         while len(self.pids()) < self._workers or not is_ready():
-            code = self.exit_code()
-            if code is not None or self._raised() or time.monotonic() > deadline:
+            if self.has_ended() or self._raised() or time.monotonic() > deadline:
                 time.sleep(TICK)  # a traceback is written line by line
-                what = "is not ready in time" if code is None else f"ended with exit code {code}"
-                self.error = self._raised() or f"it {what}"
+                if not self.has_ended():
+                    self.error = self.error or "it is not ready in time"
+                self.error = self._raised() or self.error
                 return False
             time.sleep(TICK)
-        return True
+        self.error = self._other_crewai()
+        return self.error is None
+
+    def has_ended(self) -> bool:
+        """Tell whether the master has ended; `error` says with what."""
+        code = self.exit_code()
+        if code is not None and self.error is None:
+            said = self.log().strip().splitlines() or ["nothing"]
+            raised = self._raised()
+            last = f"the last error in its log: {raised}" if raised else f"it said last: {said[-1]}"
+            self.error = f"it ended with exit code {code}; {last:.300}"
+        return code is not None
 
     def exit_code(self) -> int | None:
         """Give the master's exit code, or None while it runs."""
@@ -182,8 +194,8 @@ class Host:
                 with contextlib.suppress(psutil.Error):
                     record.peak_memory = psutil.Process(pids[number]).memory_info().rss / MIB
                     record.status, record.ready = "Running", True
-            else:
-                record.error, record.traceback = self.error, self.traceback()
+            if not record.ready:
+                record.error, record.traceback = self.error, self.error and self.traceback()
             found.append(record)
         return found
 
@@ -219,6 +231,18 @@ class Host:
                 if os.getsid(process.pid) == self.pid and _lives(process):
                     found.append(process)
         return found
+
+    def _other_crewai(self) -> str | None:
+        """Find a worker whose CrewAI is not the installed one: replaced since it was imported."""
+        installed = importlib.metadata.version("crewai")
+        for pid in self.pids():
+            theirs = (self._ready / str(pid)).read_text(encoding="utf-8")
+            if theirs != installed:
+                return (
+                    f"a worker runs CrewAI {theirs}, and {installed} is installed here:"
+                    " restart the kernel"
+                )
+        return None
 
     def _raised(self) -> str | None:
         """Find the last line of the traceback of a worker that could not load the app."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections import Counter
@@ -16,6 +17,7 @@ from crewlab.engines.workers import Workers
 QUEUE = "jobs"
 LOST = "WorkerLostError"
 GONE = "the broker is gone, and the queue with it"
+NOT_TOLD = "its answer did not get into the broker"
 LOOK_AGAIN = 0.5  # s until a job of a killed worker counts as lost: its answer may be on its way
 PATIENCE = 10.0  # s without a broker
 
@@ -39,6 +41,7 @@ class Jobs:
         self._threads: dict[tuple[int, int], int] = {}
         self._holders: dict[int, int] = {}
         self._dead: dict[int, float] = {}
+        self._not_told: dict[int, tuple[float, str]] = {}
         self._silent_since: float | None = None
 
     def send(self) -> None:
@@ -67,9 +70,11 @@ class Jobs:
 
     def look(self) -> None:
         """See what was taken, and what has an outcome."""
-        for what, task_id, pid, thread, at in self._workers.news():
+        for what, task_id, pid, thread, at, words in self._workers.news():
             if what == "taken" and task_id in self._ids:
                 self._note(self._ids[task_id], pid, thread, at)
+            elif what == "not told" and task_id in self._ids:
+                self._not_told[self._ids[task_id]] = (at, words)
         waiting = {t: n for t, n in self._ids.items() if self._backlog.records[n].finished == 0}
         try:
             self._answers(waiting)
@@ -80,6 +85,36 @@ class Jobs:
             self._silent_since = self._silent_since or now
             if now - self._silent_since > PATIENCE or self._is_gone():
                 self._backlog.end_all("lost", GONE)
+
+    def out_of_time(self, what: str) -> None:
+        """Give every job without an outcome a timeout, with what is known about it.
+
+        Args:
+            what: happened.
+        """
+        trouble, kept = self._broker.trouble(), set(self._ids)
+        with contextlib.suppress(Exception):  # the client's own errors, of many kinds
+            kept = self._kept()
+        for task_id, number in self._ids.items():
+            reason = trouble
+            if number in self._not_told:
+                reason = f"{NOT_TOLD}; {self._not_told[number][1]}"
+            elif trouble and task_id not in kept and number not in self._holders:
+                reason = f"the queue no longer has it, and no worker began it; {trouble}"
+            why = f"{what}; {reason}" if reason else what
+            self._backlog.finish(number, "timeout", error=why)
+
+    def nobody_left(self, error: str) -> None:
+        """Give up every job without an outcome: all workers have ended.
+
+        Args:
+            error: what ended them.
+        """
+        with contextlib.suppress(Exception):  # the client's own errors, of many kinds
+            self._losses(after=0)
+        reason = self._broker.trouble()
+        why = f"{reason}; {error}" if reason else error
+        self._backlog.end_all("lost", f"no replica is left to take it; {why}")
 
     def forget(self) -> None:
         """Take everything of this run out of the broker."""
@@ -133,16 +168,30 @@ class Jobs:
                 traceback=trace and self._shorten(trace),
             )
 
-    def _losses(self) -> None:
-        """Find the jobs that a killed worker had taken and that the queue no longer has."""
-        over = [pid for pid, at in self._dead.items() if time.monotonic() - at > LOOK_AGAIN]
-        for pid in over:
+    def _losses(self, after: float = LOOK_AGAIN) -> None:
+        """Find the jobs without an outcome that the queue no longer has.
+
+        A killed worker had taken them, or their answer did not get into the broker.
+        """
+        now = time.monotonic()
+        dead = {pid for pid, at in self._dead.items() if now - at >= after}
+        not_told = {n: why for n, (at, why) in self._not_told.items() if now - at >= after}
+        if not dead and not not_told:
+            return
+        kept = self._kept()
+        for task_id, number in self._ids.items():
+            if task_id in kept:
+                continue
+            if number in not_told:
+                why = f"{NOT_TOLD}; {not_told[number]}"
+                self._backlog.finish(number, "error", error=why)
+            elif self._holders.get(number) in dead:
+                why = "its worker was killed, and the queue had forgotten the job"
+                self._backlog.finish(number, "lost", error=why)
+        for pid in dead:
             del self._dead[pid]
-            kept = self._kept()
-            for task_id, number in self._ids.items():
-                if self._holders.get(number) == pid and task_id not in kept:
-                    why = "its worker was killed, and the queue had forgotten the job"
-                    self._backlog.finish(number, "lost", error=why)
+        for number, why in not_told.items():  # the queue has it still, so it may come again
+            self._not_told[number] = (now, why)
 
     def _kept(self) -> set[str]:
         prefix, client = self._workers.run_id, self._broker.client

@@ -8,18 +8,19 @@ import threading
 import time
 from pathlib import Path
 
-Line = tuple[str, str, int, int, float]
-"""What happened, to what, the process, its thread, and when by ``time.monotonic``."""
+Line = tuple[str, str, int, int, float, str]
+"""What happened, to what, the process, its thread, when by ``time.monotonic``, and more words."""
 
 
-def note(what: str, which: str) -> None:
+def note(what: str, which: str, words: str = "") -> None:
     """Write a line into the file that ``CREWLAB_JOURNAL`` names; called in a worker.
 
     Args:
         what: happened.
         which: job or worker it happened to.
+        words: more about it.
     """
-    line = [what, which, os.getpid(), threading.get_ident(), time.monotonic()]
+    line = [what, which, os.getpid(), threading.get_ident(), time.monotonic(), words]
     descriptor = os.open(
         Path(os.environ["CREWLAB_JOURNAL"]), os.O_WRONLY | os.O_CREAT | os.O_APPEND
     )

@@ -75,7 +75,7 @@ def celery(
     Raises:
         ValueError: something that cannot be deployed, or Celery or a broker is not there.
         TypeError: an argument of the wrong type.
-        OSError: the broker does not answer.
+        OSError: the broker does not answer, or is full.
     """
     if pool not in get_args(Pool):
         raise ToldValueError(f"pool={pool!r} is unknown here: use 'prefork' or 'threads'.")
@@ -105,6 +105,7 @@ def celery(
         startup_timeout=startup_timeout,
         judge=judge,
     )
+    queue.demand()
     from crewlab.engines.jobs import Jobs
     from crewlab.engines.workers import Workers
 
@@ -121,15 +122,16 @@ def celery(
         jobs = Jobs(backlog, queue, workers, functools.partial(shorten, run_folder=folder))
         stack.callback(jobs.forget)
         backlog.release()
-        if workers.error:
-            backlog.end_all("lost", f"no replica is left to take it; {workers.error}")
         while backlog.is_open:
-            if backlog.has_waiting:
-                jobs.send()
-            workers.look_after(jobs)
+            if workers.error is None:
+                if backlog.has_waiting:
+                    jobs.send()
+                workers.look_after(jobs)
             jobs.look()
-            if backlog.seconds > plan.timeout:
-                backlog.end_all("timeout", f"no answer within {plan.timeout:g} s")
+            if workers.error:
+                jobs.nobody_left(workers.error)
+            elif backlog.seconds > plan.timeout:
+                jobs.out_of_time(f"no answer within {plan.timeout:g} s")
             time.sleep(TICK)
         seconds = backlog.seconds
         records = workers.records()

@@ -177,7 +177,7 @@ class _Actors:
 
     def look(self, backlog: Backlog) -> None:
         """See what was taken and what has an outcome, and kill what is due to be killed."""
-        for what, which, pid, thread, at in self._journal.news():
+        for what, which, pid, thread, at, _ in self._journal.news():
             if what == "listening":
                 self._replaced[int(which)] += int(which) in self._pids
                 self._pids[int(which)] = pid

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 import sys
@@ -28,6 +29,15 @@ def load_module() -> ModuleType:
     return module
 
 
+def crewai_version() -> str:
+    """Give the version of CrewAI that this process has imported, else the installed one."""
+    imported = getattr(sys.modules.get("crewai"), "__version__", None)
+    return str(imported or importlib.metadata.version("crewai"))
+
+
 def say_ready() -> None:
-    """Leave this worker's mark."""
-    (Path(os.environ["CREWLAB_READY"]) / str(os.getpid())).touch()
+    """Leave this worker's mark, with the version of CrewAI it runs."""
+    folder = Path(os.environ["CREWLAB_READY"])
+    mark = folder.parent / f"mark-{os.getpid()}"
+    mark.write_text(crewai_version(), encoding="utf-8")
+    mark.replace(folder / str(os.getpid()))  # whoever sees it finds it written

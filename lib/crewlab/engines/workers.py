@@ -35,7 +35,7 @@ class Workers:
         run_id: stands in front of each key that the run has at the broker.
         task: the task's name, known once they are ready.
         news: gives what they have written into the journal since the last call.
-        error: what kept all of them from coming.
+        error: what kept all of them from coming, or made the last one end.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class Workers:
         self._lost: dict[int, int] = {}
         masters = 1 if pool == "prefork" else plan.replicas
         self._hosts = [self._start(number) for number in range(masters)]
+        self._ended: list[Host] = []
         self._pids: list[int] = []
 
     @property
@@ -91,7 +92,7 @@ class Workers:
         return number, f"{self._plan.app.name}-{number}"
 
     def look_after(self, jobs: Jobs) -> None:
-        """Kill what is due to be killed, and replace what ended."""
+        """Kill what is due to be killed and replace it, and notice who ended by himself."""
         for watch in list(self._watches):
             number = watch.eviction.replica
             if number < len(self._pids) and watch.is_due(jobs.taken(number)):
@@ -102,6 +103,13 @@ class Workers:
                 if pid not in self._lost and _memory(pid) > limit:
                     why = f"killed: memory above its limit of {limit:g} MiB, and replaced"
                     self._kill(number, jobs, why)
+        for host in self._hosts:
+            if host not in self._ended and host.has_ended():
+                self._ended.append(host)
+                for pid in host.pids():
+                    jobs.worker_gone(pid)
+        if all(host in self._ended for host in self._hosts):
+            self.error = self._hosts[0].error
 
     def records(self) -> list[ReplicaRecord]:
         """Describe every replica as it is now."""
