@@ -48,9 +48,9 @@ def apps(services_as_new: None, request: pytest.FixtureRequest, tmp_path: Path) 
 
 
 @pytest.fixture(scope="module")
-def broker(services: Services) -> Iterator[Broker]:
-    """Have one broker for the tests of one module."""
-    with brokers.temporary() as running:
+def broker(services: Services, request: pytest.FixtureRequest) -> Iterator[Broker]:
+    """Have one broker for the tests of one module; a parameter names its server."""
+    with brokers.temporary(server=getattr(request, "param", None)) as running:
         yield running
 
 

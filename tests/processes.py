@@ -26,6 +26,23 @@ def marked(mark: str) -> list[psutil.Process]:
     return found
 
 
+def using(folder: Path) -> set[int]:
+    """Give the ids of the living processes that work in a folder, or name it in their command.
+
+    Args:
+        folder: a folder, which may be gone by now.
+    """
+    found = set()
+    for process in psutil.process_iter():
+        try:
+            places = [process.cwd(), *process.cmdline()]
+            if process.status() != psutil.STATUS_ZOMBIE and any(str(folder) in p for p in places):
+                found.add(process.pid)
+        except (psutil.Error, OSError):  # gone meanwhile, or another user's
+            continue
+    return found
+
+
 def wait_until_gone(mark: str, seconds: float = 5.0) -> list[str]:
     """Wait for marked processes to end.
 

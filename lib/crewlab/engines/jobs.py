@@ -96,13 +96,16 @@ class Jobs:
         with contextlib.suppress(Exception):  # the client's own errors, of many kinds
             kept = self._kept()
         for task_id, number in self._ids.items():
-            reason = trouble
+            reasons = [what]
             if number in self._not_told:
-                reason = f"{NOT_TOLD}; {self._not_told[number][1]}"
-            elif trouble and task_id not in kept and number not in self._holders:
-                reason = f"the queue no longer has it, and no worker began it; {trouble}"
-            why = f"{what}; {reason}" if reason else what
-            self._backlog.finish(number, "timeout", error=why)
+                reasons += [NOT_TOLD, self._not_told[number][1]]
+            else:
+                if trouble and task_id not in kept and number not in self._holders:
+                    reasons.append("the queue no longer has it, and no worker began it")
+                elif self._not_told and task_id in kept:
+                    reasons.append("it waits behind one whose answer did not get into the broker")
+                reasons += [trouble] if trouble else []
+            self._backlog.finish(number, "timeout", error="; ".join(reasons))
 
     def nobody_left(self, error: str) -> None:
         """Give up every job without an outcome: all workers have ended.
@@ -171,7 +174,7 @@ class Jobs:
     def _losses(self, after: float = LOOK_AGAIN) -> None:
         """Find the jobs without an outcome that the queue no longer has.
 
-        A killed worker had taken them, or their answer did not get into the broker.
+        A worker that is gone had taken them, or their answer did not get into the broker.
         """
         now = time.monotonic()
         dead = {pid for pid, at in self._dead.items() if now - at >= after}
@@ -186,7 +189,7 @@ class Jobs:
                 why = f"{NOT_TOLD}; {not_told[number]}"
                 self._backlog.finish(number, "error", error=why)
             elif self._holders.get(number) in dead:
-                why = "its worker was killed, and the queue had forgotten the job"
+                why = "its worker is gone, and the queue had forgotten the job"
                 self._backlog.finish(number, "lost", error=why)
         for pid in dead:
             del self._dead[pid]
