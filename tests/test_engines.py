@@ -258,7 +258,9 @@ def test_a_worker_that_ends_by_itself_is_told_and_so_is_each_of_its_jobs(
     run = celery(make(PLAIN), pool="threads", broker=broker, **load, timeout=300)
     run.expect(lost="all", error="it ended with exit code 3")
     assert [record.status for record in run.replicas] == ["Error"]
-    assert run.requests[0].error == "its worker is gone, and the queue had forgotten the job"
+    # Which of the two the first one is depends on whether its acknowledgement was out already.
+    ends = ("its worker is gone, and the queue had forgotten", "no replica is left to take it; it")
+    assert all((record.error or "").startswith(ends) for record in run.requests)
 
 
 @pytest.mark.parametrize("name", ["gunicorn", "celery prefork"])
