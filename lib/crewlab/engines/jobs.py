@@ -42,6 +42,7 @@ class Jobs:
         self._holders: dict[int, int] = {}
         self._dead: dict[int, float] = {}
         self._not_told: dict[int, tuple[float, str]] = {}
+        self._sent: set[int] = set()
         self._silent_since: float | None = None
 
     def send(self) -> None:
@@ -56,6 +57,7 @@ class Jobs:
                     retry=False,
                     ignore_result=False,
                 )
+                self._sent.add(number)
             except Exception as problem:  # the client's own errors, of many kinds
                 why = f"{type(problem).__name__}: {problem}"
                 self._backlog.finish(number, "error", error=f"the queue did not take it; {why}")
@@ -100,7 +102,8 @@ class Jobs:
             if number in self._not_told:
                 reasons += [NOT_TOLD, self._not_told[number][1]]
             else:
-                if trouble and task_id not in kept and number not in self._holders:
+                gone = number in self._sent and task_id not in kept
+                if trouble and gone and number not in self._holders:
                     reasons.append("the queue no longer has it, and no worker began it")
                 elif self._not_told and task_id in kept:
                     reasons.append("it waits behind one whose answer did not get into the broker")
