@@ -23,7 +23,7 @@ export HOME := $(shell [ -w "$$HOME" ] && echo "$$HOME" || echo "$$PWD/.venv/hom
 help: ## Show this list
 	@echo "make lab     Open JupyterLab at chapter 00"
 	@echo "make test    Check the code, then run every test and every notebook"
-	@echo "make test-ray Run the tests of Ray, in an environment that has it (.venv-bench)"
+	@echo "make test-ray  Run the tests of Ray, in an environment that has it (.venv-bench)"
 	@echo "make lint    Only check the code: ruff and mypy"
 	@echo "make build   Build notebooks/ and solutions/ from chapters/"
 	@echo "make bench   Measure the simulated deployment beside other pools"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import multiprocessing
+import os
 import shutil
 import socket
 import subprocess
@@ -519,6 +520,18 @@ def test_a_system_without_fork_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn"])
     with pytest.raises(ToldValueError, match="needs Linux or macOS"):
         host.require("gunicorn")
+
+
+def test_of_the_workers_that_were_there_those_that_live_are_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as ended:
+        ended.wait()
+    master = host.Host.__new__(host.Host)  # no process of its own: only what it is told of
+    master.error = None
+    monkeypatch.setattr(master, "pids", lambda: [ended.pid, os.getpid()])
+    monkeypatch.setattr(master, "log", lambda: "")
+    assert [record.status for record in master.records(["app-0", "app-1"])] == ["Running", "Error"]
 
 
 def test_options_that_cannot_be_are_told(make: Callable[[str], Path]) -> None:

@@ -183,9 +183,8 @@ class Host:
         Args:
             names: of the workers; one that never came has the error that kept it away.
         """
-        living = [pid for pid in self.pids() if _pid_lives(pid)]
-        # Where one died, its successor is the last that became ready.
-        pids = living if len(living) >= len(names) else self.pids()
+        # Where one died, its successor, or who is left, is what there is of the deployment.
+        pids = sorted(self.pids(), key=_pid_lives, reverse=True)
         log = self.log()[-LOG_END:]
         found = []
         for number, name in enumerate(names):
