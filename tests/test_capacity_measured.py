@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from tests.kernels import Cell, Kernel, kernel
 CHAPTER = "13"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 REPLICAS = (1, 2, 4, 8, 16, 32)
+# 16 and 32 imports at once starve the tests beside them: CREWLAB_STORM=32 for this file alone.
+STORM = int(os.environ.get("CREWLAB_STORM", "8"))
 
 # An app without CrewAI whose costs are known: it holds 30 MiB, computes, and asks the model twice.
 KNOWN = """
@@ -274,7 +277,7 @@ def test_preloaded_replicas_need_what_the_model_says(report: Path, measured: Mea
 def test_replicas_that_import_start_as_late_as_the_model_says(
     report: Path, measured: Measured
 ) -> None:
-    numbers = affordable(measured, preloaded=False)
+    numbers = [number for number in affordable(measured, preloaded=False) if number <= STORM]
     found = verify(measured, report, replicas=numbers, start_method="spawn")
     print(found)
     found.expect(within=0.25)

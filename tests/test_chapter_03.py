@@ -388,7 +388,7 @@ def test_a_plausible_wrong_answer_is_not_solved_and_gets_a_hint(
         (
             "import os\n"
             "def run(inputs):\n"
-            "    if inputs['company'] == 'Hartwell': os._exit(3)\n"
+            "    if (inputs['step'], inputs['company']) == ('send', 'Hartwell'): os._exit(3)\n"
             "    return inputs['company']",
             "not every customer is answered: replica approval_app-",
         ),

@@ -37,6 +37,15 @@ class Server:
         """Send a job."""
         return httpx.post(f"{self.url}/reports", json={"company": company, "key": key}, timeout=60)
 
+    def ask_until_served(self, company: str, key: str, patience: float = 60) -> httpx.Response:
+        """Send a job, and again after the seconds of Retry-After while it has no place or time."""
+        deadline = time.monotonic() + patience
+        while (answer := self.ask(company, key)).status_code in (503, 504):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(float(answer.headers["Retry-After"]))
+        return answer
+
     def log(self) -> str:
         """Give what it has written so far."""
         return self._log.read_text(encoding="utf-8")
