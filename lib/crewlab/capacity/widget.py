@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, fields
 from typing import Any
-from uuid import uuid4
 
 from crewlab import workspace
 from crewlab.capacity.model import Deployment, Measured
 from crewlab.capacity.sheet import results_as_html, results_as_text
+from crewlab.notebook.pair import Places, Publish, hand_over, publish_once
 from crewlab.notebook.show import CellRefused
-from crewlab.results.show import png, varies_text
 
 LIMITS: dict[str, tuple[float, float]] = {
     "replicas": (1, 10_000),
@@ -68,7 +66,7 @@ def calculator(measured: Measured, **wanted: Any) -> None:
     if workspace.live():
         _Calculator(measured, deployment).open()
     else:
-        _show(measured, deployment, _publish)
+        _show(measured, deployment, publish_once)
 
 
 def _deployment(measured: Measured, wanted: dict[str, Any]) -> Deployment:
@@ -110,7 +108,7 @@ class _Calculator:
         import ipywidgets
 
         self.measured = measured
-        self.ids = (uuid4().hex, uuid4().hex)  # of the table and the picture
+        self.places = Places()
         self.fields = {
             name: _field(ipywidgets, name, value) for name, value in asdict(deployment).items()
         }
@@ -128,8 +126,7 @@ class _Calculator:
         bundle = self.box._repr_mimebundle_()
         bundle["text/plain"] = "calculator(): run this cell for fields to type in."
         display(bundle, raw=True)
-        for display_id, what in zip(self.ids, ("table", "picture"), strict=True):
-            display({"text/plain": f"The {what}."}, raw=True, display_id=display_id)
+        self.places.open()
         self.work_out()
 
     @property
@@ -140,14 +137,9 @@ class _Calculator:
     def work_out(self) -> None:
         """Replace table and picture; say so where a screen reader hears it."""
         wanted = self.deployment
-        _show(self.measured, wanted, self._update)
+        _show(self.measured, wanted, self.places.publish)
         said = f"Worked out for {wanted.replicas:,} replicas: see the table below."
         self.status.value = f'<div role="status">{said}</div>'
-
-    def _update(self, index: int, bundle: dict[str, Any], metadata: dict[str, Any]) -> None:
-        from IPython.display import update_display
-
-        update_display(bundle, raw=True, metadata=metadata, display_id=self.ids[index])
 
 
 def _field(ipywidgets: Any, name: str, value: Any) -> Any:
@@ -171,25 +163,13 @@ def _field(ipywidgets: Any, name: str, value: Any) -> Any:
     )
 
 
-def _show(
-    measured: Measured,
-    wanted: Deployment,
-    publish: Callable[[int, dict[str, Any], dict[str, Any]], None],
-) -> None:
-    """Hand the tables to ``publish`` first, then the picture of them."""
+def _show(measured: Measured, wanted: Deployment, publish: Publish) -> None:
     from crewlab.capacity.pictures import draw_deployment
 
-    text = varies_text(results_as_text(measured, wanted))
-    publish(0, {"text/plain": text, "text/html": results_as_html(measured, wanted)}, {})
-    picture = {"image/png": png(draw_deployment(measured, wanted)), "text/plain": ALT}
-    publish(1, picture, {"image/png": {"alt": ALT}})
-
-
-def _publish(_index: int, bundle: dict[str, Any], metadata: dict[str, Any]) -> None:
-    if not workspace.in_kernel():
-        if "text/html" in bundle:
-            print(bundle["text/plain"])
-        return
-    from IPython.display import display
-
-    display(bundle, raw=True, metadata=metadata)
+    hand_over(
+        publish,
+        text=results_as_text(measured, wanted),
+        html=results_as_html(measured, wanted),
+        draw=lambda: draw_deployment(measured, wanted),
+        alt=ALT,
+    )

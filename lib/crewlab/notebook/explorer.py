@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from crewlab import workspace
 from crewlab.app import App
+from crewlab.notebook.pair import Places, Publish, hand_over, publish_once
 from crewlab.notebook.show import TRY_AGAIN, CellRefused, as_html, panel
 from crewlab.results.style import SYMBOLS
 
@@ -68,7 +68,7 @@ def explore(
         run = deploy(deployed, chosen)
     except Exception as problem:
         raise CellRefused(_message(problem)) from None
-    _show_run(run, _publish)
+    _show_run(run, publish_once)
 
 
 def deploy(
@@ -134,7 +134,7 @@ class _Explorer:
         import ipywidgets
 
         self.app = app
-        self.ids = (uuid4().hex, uuid4().hex)  # of the table and the picture
+        self.places = Places()
         self.sliders = {name: _slider(ipywidgets, name, value) for name, value in chosen.items()}
         self.button = ipywidgets.Button(
             description="Run",
@@ -154,8 +154,7 @@ class _Explorer:
         bundle = self.box._repr_mimebundle_()
         bundle["text/plain"] = f"explore({self.app.name}): run this cell for sliders and a button."
         display(bundle, raw=True)
-        for display_id, what in zip(self.ids, ("table", "picture"), strict=True):
-            display({"text/plain": f"The {what} of a run."}, raw=True, display_id=display_id)
+        self.places.open(" of a run")
         self.run()
 
     def run(self) -> None:
@@ -178,7 +177,7 @@ class _Explorer:
             run = deploy(self.app, chosen, look)
             done = f"✓ Done: {run.app} has run, and its table is below.\n{notice}"
             self.status.value = _said(as_html(done.strip()))
-            _show_run(run, self._update)
+            _show_run(run, self.places.publish)
         except KeyboardInterrupt:
             self.status.value = _said("Stopped: every replica has been ended.")
         except Exception as problem:
@@ -189,11 +188,6 @@ class _Explorer:
     def _enable(self, on: bool) -> None:
         for control in (*self.sliders.values(), self.button):
             control.disabled = not on
-
-    def _update(self, index: int, bundle: dict[str, Any], metadata: dict[str, Any]) -> None:
-        from IPython.display import update_display
-
-        update_display(bundle, raw=True, metadata=metadata, display_id=self.ids[index])
 
 
 def _slider(ipywidgets: Any, name: str, value: float) -> Any:
@@ -212,23 +206,14 @@ def _slider(ipywidgets: Any, name: str, value: float) -> Any:
     return ipywidgets.IntSlider(**common)
 
 
-def _show_run(run: Run, publish: Callable[[int, dict[str, Any], dict[str, Any]], None]) -> None:
-    """Hand the table to ``publish`` first, then the picture that says the same."""
-    from crewlab.results.show import png, varies_text
-
-    publish(0, {"text/plain": varies_text(str(run)), "text/html": run._repr_html_()}, {})
-    picture = {"image/png": png(run.picture()), "text/plain": "The table above, drawn."}
-    publish(1, picture, {"image/png": {"alt": "The table above, drawn."}})
-
-
-def _publish(_index: int, bundle: dict[str, Any], metadata: dict[str, Any]) -> None:
-    if not workspace.in_kernel():
-        if "text/html" in bundle:
-            print(bundle["text/plain"])
-        return
-    from IPython.display import display
-
-    display(bundle, raw=True, metadata=metadata)
+def _show_run(run: Run, publish: Publish) -> None:
+    hand_over(
+        publish,
+        text=str(run),
+        html=run._repr_html_(),
+        draw=run.picture,
+        alt="The table above, drawn.",
+    )
 
 
 @contextlib.contextmanager
