@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 
 from crewlab.deployment.judge import NameJudge
 from crewlab.deployment.plan import Plan
-from crewlab.results.records import Kind, RequestRecord
+from crewlab.results.records import Kind, ReplicaRecord, RequestRecord
+from crewlab.results.run import Run
 
 Told = Callable[[RequestRecord], None]
 
@@ -57,6 +58,36 @@ class Backlog:
     def release(self) -> None:
         """Let all requests go but those that come when the others are finished."""
         self.released = time.monotonic()
+
+    def run(
+        self,
+        replicas: list[ReplicaRecord],
+        *,
+        start_method: str,
+        startup_seconds: float,
+        seconds: float,
+        kind: type[Run] = Run,
+    ) -> Run:
+        """Make the result, once every request has its outcome.
+
+        Args:
+            replicas: what became of each.
+            start_method: how its processes came to be, or the engine.
+            startup_seconds: from the deployment's beginning until the release.
+            seconds: from the release until the last outcome, before anything is taken down.
+            kind: `Run`, or what an engine makes of it.
+        """
+        return kind(
+            app=self._plan.app.name,
+            replicas=replicas,
+            requests=self.records,
+            threads=self._plan.threads,
+            start_method=start_method,
+            startup_seconds=startup_seconds,
+            seconds=seconds,
+            own_judge=self._plan.judge is not None,
+            memory_limit=self._plan.memory_limit,
+        )
 
     def take(self, replica: str) -> RequestRecord | None:
         """Give the next request to a replica, or None if it has its outcome already."""

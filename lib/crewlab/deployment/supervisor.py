@@ -81,16 +81,11 @@ class Supervisor:
             seconds = self._backlog.seconds
             for member in self._members:
                 self._note_final_status(member)
-        return Run(
-            app=self._plan.app.name,
-            replicas=[member.record for member in self._members],
-            requests=self._backlog.records,
-            threads=self._plan.threads,
+        return self._backlog.run(
+            [member.record for member in self._members],
             start_method=self._plan.start_method,
             startup_seconds=(self._backlog.released or self._began) - self._began,
             seconds=seconds,
-            own_judge=self._plan.judge is not None,
-            memory_limit=self._plan.memory_limit,
         )
 
     # --- replicas -----------------------------------------------------------------------------

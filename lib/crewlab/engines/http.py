@@ -232,15 +232,12 @@ def _serve(plan: Plan, command: list[str], target: str) -> Run:
             record.traceback = record.traceback and shorten(record.traceback, folder)
         seconds = backlog.seconds
         replicas = host.records(names)
-    return ServedRun(
-        app=plan.app.name,
-        replicas=replicas,
-        requests=backlog.records,
-        threads=plan.threads,
+    return backlog.run(
+        replicas,
         start_method=f"{command[0]} --preload" if "--preload" in command else command[0],
         startup_seconds=startup_seconds,
         seconds=seconds,
-        own_judge=plan.judge is not None,
+        kind=ServedRun,
     )
 
 

@@ -135,14 +135,9 @@ def celery(
             time.sleep(TICK)
         seconds = backlog.seconds
         records = workers.records()
-    return Run(
-        app=plan.app.name,
-        replicas=records,
-        requests=backlog.records,
-        threads=plan.threads,
+    return backlog.run(
+        records,
         start_method=f"celery --pool {pool}",
         startup_seconds=startup_seconds,
         seconds=seconds,
-        own_judge=judge is not None,
-        memory_limit=plan.memory_limit,
     )

@@ -123,15 +123,11 @@ def ray_actors(
             time.sleep(TICK)
         seconds = backlog.seconds
         records = actors.records()
-    return Run(
-        app=plan.app.name,
-        replicas=records,
-        requests=backlog.records,
-        threads=plan.threads,
+    return backlog.run(
+        records,
         start_method="ray",
         startup_seconds=startup_seconds,
         seconds=seconds,
-        own_judge=judge is not None,
     )
 
 
