@@ -8,27 +8,31 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from crewlab.lazily import lazily
+
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 _ROOMS: dict[str, str] = {
-    "App": "crewlab.app",
-    "COMPANIES": "crewlab.companies",
-    "Comparison": "crewlab.results.compare",
-    "ContractBroken": "crewlab.results.run",
-    "Eviction": "crewlab.deployment.evictions",
-    "Run": "crewlab.results.run",
-    "check": "crewlab.exercises.check",
-    "compare": "crewlab.results.compare",
-    "diff": "crewlab.results.diff",
-    "explore": "crewlab.notebook.explorer",
-    "growth": "crewlab.results.growth",
-    "hint": "crewlab.exercises.hint",
-    "preload": "crewlab.deployment",
-    "progress": "crewlab.exercises.progress",
-    "quiz": "crewlab.exercises.quiz",
-    "scale": "crewlab.deployment",
+    "App": "app",
+    "COMPANIES": "companies",
+    "Comparison": "results.compare",
+    "ContractBroken": "results.run",
+    "Eviction": "deployment.evictions",
+    "Run": "results.run",
+    "check": "exercises.check",
+    "compare": "results.compare",
+    "diff": "results.diff",
+    "explore": "notebook.explorer",
+    "growth": "results.growth",
+    "hint": "exercises.hint",
+    "preload": "deployment",
+    "progress": "exercises.progress",
+    "quiz": "exercises.quiz",
+    "scale": "deployment",
 }
+
+_look_up = lazily(__name__, _ROOMS)
 
 _PARTS = ("capacity",)
 """Packages that are used by their own name, such as ``capacity.measure``."""
@@ -39,9 +43,7 @@ __all__ = sorted([*_ROOMS, *_PARTS])
 def __getattr__(name: str) -> Any:
     if name in _PARTS:
         return importlib.import_module(f"crewlab.{name}")
-    if name not in _ROOMS:
-        raise AttributeError(f"module 'crewlab' has no attribute {name!r}")
-    return getattr(importlib.import_module(_ROOMS[name]), name)
+    return _look_up(name)
 
 
 def __dir__() -> list[str]:

@@ -6,7 +6,9 @@ more replicas really took, and ``calculator`` carries it to any number of replic
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from crewlab.lazily import lazily
 
 if TYPE_CHECKING:
     from crewlab.capacity.measuring import measure
@@ -16,18 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Deployment", "Measured", "calculator", "measure", "verify"]
 
-_ROOMS = {
-    "Deployment": "model",
-    "Measured": "model",
-    "calculator": "widget",
-    "measure": "measuring",
-    "verify": "verifying",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _ROOMS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+__getattr__ = lazily(
+    __name__,
+    {
+        "Deployment": "model",
+        "Measured": "model",
+        "calculator": "widget",
+        "measure": "measuring",
+        "verify": "verifying",
+    },
+)

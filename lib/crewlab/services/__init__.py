@@ -6,7 +6,9 @@ package costs next to nothing: what serves is imported in the child, what steers
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from crewlab.lazily import lazily
 
 if TYPE_CHECKING:
     from crewlab.services.handle import Services, current, start
@@ -15,20 +17,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Call", "Services", "ServicesError", "Settings", "Stats", "current", "start"]
 
-_ROOMS = {
-    "Call": "records",
-    "Services": "handle",
-    "ServicesError": "process",
-    "Settings": "records",
-    "Stats": "records",
-    "current": "handle",
-    "start": "handle",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _ROOMS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+__getattr__ = lazily(
+    __name__,
+    {
+        "Call": "records",
+        "Services": "handle",
+        "ServicesError": "process",
+        "Settings": "records",
+        "Stats": "records",
+        "current": "handle",
+        "start": "handle",
+    },
+)
