@@ -16,8 +16,9 @@ from typing import Any
 
 import psutil
 
+from crewlab.memory import MIB
+
 MARK = "crewlab.capacity: "
-MIB = 1024 * 1024
 
 
 def load(folder: str, name: str) -> Callable[[dict[str, Any]], object]:

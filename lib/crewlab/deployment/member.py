@@ -19,12 +19,12 @@ import psutil
 from crewlab.deployment.launch import Handle, Launcher, kill_group
 from crewlab.deployment.plan import ReplicaPlan
 from crewlab.deployment.scratch import forget_process, remember_process
+from crewlab.memory import resident
 from crewlab.results.records import ReplicaRecord, Sample
 
 LOG_TAIL = 64 * 1024
 BETWEEN_SAMPLES = 0.1  # s
 SIGTERM = "sigterm"
-MIB = 1024 * 1024
 FIRST_BACK_OFF = 0.1  # s; a hundredth of Kubernetes': a kubelet waits 10 s, doubled, at most 300 s
 LONGEST_BACK_OFF = 3.0  # s
 
@@ -113,9 +113,9 @@ class Member:
         if self._process is None:
             return 0.0
         with contextlib.suppress(psutil.Error):
-            memory = self._process.memory_info().rss / MIB
+            memory = resident(self._process)
             self.record.peak_memory = max(self.record.peak_memory, memory)
-            return float(memory)
+            return memory
         return 0.0
 
     def sample(self, seconds: float, *, is_last: bool = False) -> None:
@@ -133,7 +133,7 @@ class Member:
         with contextlib.suppress(psutil.Error), self._process.oneshot():
             sample = Sample(
                 seconds=seconds,
-                memory=self._process.memory_info().rss / MIB,
+                memory=resident(self._process),
                 files=self._process.num_fds() if hasattr(self._process, "num_fds") else 0,
                 threads=self._process.num_threads(),
                 start=self.generation,

@@ -29,9 +29,9 @@ from crewlab.deployment.plan import Plan, ReplicaPlan
 from crewlab.deployment.scratch import forget_process, remember_process
 from crewlab.deployment.tidy import shorten
 from crewlab.errors import ToldValueError
+from crewlab.memory import resident
 from crewlab.results.records import ReplicaRecord
 
-MIB = 1024 * 1024
 TICK = 0.02  # s
 STOP_GRACE = 5.0  # s from SIGTERM to SIGKILL, once every request has its outcome
 GONE_AFTER = 5.0  # s that killed processes take at most
@@ -191,7 +191,7 @@ class Host:
             record = ReplicaRecord(name, "Error", log=log)
             if number < len(pids):
                 with contextlib.suppress(psutil.Error):
-                    record.peak_memory = psutil.Process(pids[number]).memory_info().rss / MIB
+                    record.peak_memory = resident(psutil.Process(pids[number]))
                     record.status, record.ready = "Running", True
             if not record.ready:
                 record.error, record.traceback = self.error, self.error and self.traceback()

@@ -25,9 +25,10 @@ from crewlab.deployment.plan import Environment, Inputs, Judge, Plan, make_plan
 from crewlab.deployment.scratch import scratch_folder, short_folder
 from crewlab.deployment.tidy import shorten
 from crewlab.engines import ray_node
-from crewlab.engines.host import LOG_END, MIB, TICK, Host, require
+from crewlab.engines.host import LOG_END, TICK, Host, require
 from crewlab.engines.journal import Journal
 from crewlab.errors import ToldOSError
+from crewlab.memory import resident
 from crewlab.results.records import ReplicaRecord
 from crewlab.results.run import Run
 
@@ -204,7 +205,7 @@ class _Actors:
             with contextlib.suppress(psutil.Error, KeyError):
                 pid = self._pids[number]
                 record.log = self._log(pid)
-                record.peak_memory = psutil.Process(pid).memory_info().rss / MIB
+                record.peak_memory = resident(psutil.Process(pid))
                 record.status, record.ready = "Running", True
             record.log = record.log or self._host.log()[-LOG_END:]
             found.append(record)

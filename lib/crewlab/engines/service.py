@@ -31,10 +31,10 @@ from crewlab.deployment.launch import kill_group
 from crewlab.deployment.scratch import forget_process, remember_process, scratch_folder
 from crewlab.engines.customers import Answers, Customers
 from crewlab.errors import Told
+from crewlab.memory import resident
 from crewlab.results.records import ReplicaRecord
 from crewlab.takehome.checklist import template
 
-MIB = 1024 * 1024
 START_UP = 120.0  # s; each worker imports CrewAI for itself
 THE_END = 60.0  # s from SIGTERM to the last worker's end
 LIMITS = {"SERVICE_KICKOFFS": "6", "SERVICE_WAITING": "2"}
@@ -197,7 +197,7 @@ class Service:
             record = ReplicaRecord(f"service-{number}", "Completed")
             if number < len(here):
                 with contextlib.suppress(psutil.Error):
-                    record.peak_memory = here[number].memory_info().rss / MIB
+                    record.peak_memory = resident(here[number])
                     record.status, record.ready = "Running", True
             records.append(record)
         return records

@@ -19,12 +19,12 @@ from crewlab.deployment.plan import Plan
 from crewlab.engines.brokers import Broker
 from crewlab.engines.host import Host
 from crewlab.engines.journal import Journal
+from crewlab.memory import resident
 from crewlab.results.records import ReplicaRecord
 
 if TYPE_CHECKING:
     from crewlab.engines.jobs import Jobs
 
-MIB = 1024 * 1024
 NOBODY = 0  # in place of the process id of a worker that did not come
 
 
@@ -178,5 +178,5 @@ def _memory(pid: int) -> float:
     """Read a process's resident memory, MiB; 0 if it is gone."""
     if pid != NOBODY:
         with contextlib.suppress(psutil.Error):
-            return float(psutil.Process(pid).memory_info().rss / MIB)
+            return resident(psutil.Process(pid))
     return 0.0
