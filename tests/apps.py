@@ -19,3 +19,18 @@ ECHO = """
     def run(inputs):
         return f"Report on {inputs['company']}."
 """
+
+# The head of an app that asks the model without CrewAI.
+ASK = """
+import json, os, urllib.request
+
+def ask(company):
+    body = {"model": "m", "messages": [{"role": "user", "content": company}]}
+    request = urllib.request.Request(
+        os.environ["OPENAI_BASE_URL"] + "/chat/completions",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json", "Authorization": "Bearer local-x"},
+    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    return json.load(opener.open(request))["choices"][0]["message"]["content"]
+"""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from crewlab.deployment import preload
 from crewlab.engines import brokers
 from crewlab.engines.brokers import Broker
 from crewlab.services import Services, start
+from tests.apps import write_app
 from tests.chapter_apps import ChapterApps
 
 # A walk through all chapters takes as long as all other tests together.
@@ -39,6 +40,12 @@ def services_as_new(services: Services) -> None:
     for endpoint in (services.model, services.search):
         endpoint.configure()
         endpoint.reset()
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[[str], Path]:
+    """Save the source of an app."""
+    return lambda source: write_app(tmp_path, source).path
 
 
 @pytest.fixture

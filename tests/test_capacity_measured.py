@@ -21,6 +21,7 @@ from crewlab.capacity.model import (
     most_in_quota,
 )
 from crewlab.services import Services
+from tests.apps import ASK
 from tests.chapter_apps import ChapterApps
 from tests.kernels import Cell, Kernel, kernel
 
@@ -31,8 +32,10 @@ REPLICAS = (1, 2, 4, 8, 16, 32)
 STORM = int(os.environ.get("CREWLAB_STORM", "8"))
 
 # An app without CrewAI whose costs are known: it holds 30 MiB, computes, and asks the model twice.
-KNOWN = """
-import json, os, threading, time, urllib.request
+KNOWN = (
+    ASK
+    + """
+import threading, time
 
 def compute(seconds):
     end = time.thread_time() + seconds
@@ -42,16 +45,6 @@ def compute(seconds):
 compute(0.3)
 HELD = []
 lock = threading.Lock()
-
-def ask(company):
-    body = {"model": "m", "messages": [{"role": "user", "content": company}]}
-    request = urllib.request.Request(
-        os.environ["OPENAI_BASE_URL"] + "/chat/completions",
-        json.dumps(body).encode(),
-        {"Content-Type": "application/json", "Authorization": "Bearer local-x"},
-    )
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    return json.load(opener.open(request))["choices"][0]["message"]["content"]
 
 def run(inputs):
     with lock:
@@ -63,6 +56,7 @@ def run(inputs):
     ask(inputs["company"])
     return ask(inputs["company"])
 """
+)
 
 
 @pytest.fixture

@@ -80,16 +80,6 @@ def whereabouts():
 """
 
 
-@pytest.fixture
-def make(tmp_path: Path) -> Callable[[str], Path]:
-    def write(source: str) -> Path:
-        path = tmp_path / "app.py"
-        path.write_text(source, encoding="utf-8")
-        return path
-
-    return write
-
-
 def customers(*said: str, place: object = "") -> list[dict[str, str]]:
     return [
         {"company": f"Company{n}", "say": say, "place": str(place)} for n, say in enumerate(said)

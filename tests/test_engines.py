@@ -122,16 +122,6 @@ def _calm(services: Services) -> None:
     services.model.reset()
 
 
-@pytest.fixture
-def make(tmp_path: Path) -> Callable[[str], Path]:
-    def write(source: str) -> Path:
-        path = tmp_path / "app.py"
-        path.write_text(source, encoding="utf-8")
-        return path
-
-    return write
-
-
 def run_with(name: str, app: Path, broker: Any, **options: Any) -> Run:
     if name.startswith("celery"):
         options["broker"] = broker

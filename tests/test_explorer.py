@@ -13,25 +13,20 @@ from crewlab.app import App
 from crewlab.notebook.explorer import LIMITS, Lanes, explore
 from crewlab.notebook.show import CellRefused
 from crewlab.results.records import Event
+from tests.apps import ASK
 from tests.kernels import KILL_SERVICES, Cell, Kernel, kernel
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 # Small apps without CrewAI: these tests are about the explorer, and a replica starts faster so.
 ECHO = "def run(inputs):\n    return 'Report on ' + inputs['company']\n"
-ASKS_MODEL = """
-import json, os, urllib.request
-
+ASKS_MODEL = (
+    ASK
+    + """
 def run(inputs):
-    body = {"model": "m", "messages": [{"role": "user", "content": inputs["company"]}]}
-    request = urllib.request.Request(
-        os.environ["OPENAI_BASE_URL"] + "/chat/completions",
-        json.dumps(body).encode(),
-        {"Content-Type": "application/json", "Authorization": "Bearer local-x"},
-    )
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    return json.load(opener.open(request))["choices"][0]["message"]["content"]
+    return ask(inputs["company"])
 """
+)
 
 
 @pytest.fixture(scope="module")
