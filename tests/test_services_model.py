@@ -428,3 +428,12 @@ def test_langchain_gets_answers_streams_and_tool_calls(services: Services) -> No
     called = chat.bind_tools(TOOLS).invoke("Research Aldermoor").tool_calls
     assert [call["name"] for call in called] == ["search"]
     assert called[0]["args"]["search_query"] == "Aldermoor"
+
+
+def test_settings_for_a_while_give_way_to_those_of_before(services: Services) -> None:
+    services.model.configure(latency=0.02, quota=7)
+    with pytest.raises(KeyError), services.model.temporarily(latency=0.03):
+        assert (services.model.settings.latency, services.model.settings.quota) == (0.03, None)
+        raise KeyError
+    assert (services.model.settings.latency, services.model.settings.quota) == (0.02, 7)
+    services.model.configure()

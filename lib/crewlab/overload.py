@@ -89,14 +89,11 @@ def _quota() -> Iterator[Services]:
             "It sets a quota, which only the course's own model lets it do.\n"
             "Unset OPENAI_BASE_URL, restart the kernel and run %load_ext crewlab."
         )
-    before = vars(local.model.settings)
-    local.model.configure(latency=LATENCY, max_in_flight=QUOTA, retry_after=RETRY_AFTER)
-    try:
+    limits = {"latency": LATENCY, "max_in_flight": QUOTA, "retry_after": RETRY_AFTER}
+    with local.model.temporarily(**limits):
         _wait_until_idle(local)
         local.model.reset()
         yield local
-    finally:
-        local.model.configure(**before)
 
 
 def _wait_until_idle(local: Services) -> None:

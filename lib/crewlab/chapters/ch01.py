@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from crewlab.app import App
 from crewlab.exercises.types import CheckResult, LogLine, Option, Quiz
 
@@ -96,12 +98,8 @@ def check(app: App) -> CheckResult:
     local = services.current()
     if local is not None:
         local.model.reset()
-        local.model.configure(latency=LATENCY)
-    try:
+    with local.model.temporarily(latency=LATENCY) if local else contextlib.nullcontext():
         run = scale(app, replicas=REPLICAS, threads=THREADS, requests=REQUESTS)
-    finally:
-        if local is not None:
-            local.model.configure()
     load = f"{REQUESTS} customers at once on {REPLICAS} replicas of {THREADS} threads"
     if run.lost == REQUESTS:
         return CheckResult(False, f"the app does not start: {run.first_error}.")

@@ -225,13 +225,12 @@ def _model_latency(seconds: float) -> Iterator[None]:
     if running is None:  # an app run without %load_ext, against a model of the reader's own
         yield
         return
-    before = vars(running.model.settings)  # configure() resets whatever it is not told
-    running.model.configure(**{**before, "latency": float(seconds)})
-    try:
-        yield
-    finally:
-        running.ensure()
-        running.model.configure(**before)
+    changed = {**vars(running.model.settings), "latency": float(seconds)}
+    with running.model.temporarily(**changed):
+        try:
+            yield
+        finally:
+            running.ensure()
 
 
 def _ensure_services() -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from crewlab.services.environment import KEY, REGION
@@ -66,6 +67,24 @@ class EndpointControl:
         )
         self._ask("settings", settings.to_dict())
         self.settings = settings
+
+    @contextmanager
+    def temporarily(self, **settings: Any) -> Iterator[None]:
+        """Configure it for as long as a block lasts, and as it was afterwards.
+
+        Args:
+            **settings: as for `configure`.
+
+        Raises:
+            ValueError: a setting is out of its range.
+            ServicesError: the local services do not run.
+        """
+        before = vars(self.settings)
+        self.configure(**settings)
+        try:
+            yield
+        finally:
+            self.configure(**before)
 
     def reset(self) -> None:
         """Count from one again, empty the journal, let go of what hangs; the settings stay.
