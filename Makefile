@@ -22,7 +22,8 @@ export HOME := $(shell [ -w "$$HOME" ] && echo "$$HOME" || echo "$$PWD/.venv/hom
 
 help: ## Show this list
 	@echo "make lab     Open JupyterLab at chapter 00"
-	@echo "make test    Check the code, then run every test and every notebook"
+	@echo "make test    Check the code, then run the tests and the solved notebooks;"
+	@echo "             CREWLAB_TEST=whole make test runs everything, as CI does"
 	@echo "make test-ray  Run the tests of Ray, in an environment that has it (.venv-bench)"
 	@echo "make lint    Only check the code: ruff and mypy"
 	@echo "make build   Build notebooks/ and solutions/ from chapters/"

@@ -31,10 +31,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out what only the whole run does."""
     if WHOLE:
         return
-    config.hook.pytest_deselected(
-        items=[item for item in items if item.get_closest_marker("whole")]
-    )
-    items[:] = [item for item in items if not item.get_closest_marker("whole")]
+    named = {Path(argument.partition("::")[0]).name for argument in config.args}
+    left_out = [item for item in items if is_for_the_whole_run(item, named)]
+    config.hook.pytest_deselected(items=left_out)
+    kept = set(items).difference(left_out)
+    items[:] = [item for item in items if item in kept]
+
+
+def is_for_the_whole_run(item: pytest.Item, named: set[str]) -> bool:
+    """Say whether a test has to wait for the whole run.
+
+    Of the learner's edition, chapter 00 stands for all: what the others have besides the solved
+    edition is an untouched exercise, which the chapters' tests give to their checks as well. One
+    that is named on the command line is run.
+    """
+    if item.path.parent == ROOT / "notebooks":
+        return not item.path.name.startswith("00_") and item.path.name not in named
+    return item.get_closest_marker("whole") is not None
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:

@@ -273,6 +273,7 @@ def wait_for(path: Path, pattern: str, process: subprocess.Popen[bytes]) -> re.M
     raise AssertionError(path.read_text(errors="replace")[-2000:])
 
 
+@pytest.mark.whole
 def test_the_gunicorn_settings_warm_up_in_the_worker_and_refuse_an_earlier_kickoff(
     apps: ChapterApps, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:

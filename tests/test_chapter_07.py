@@ -13,7 +13,7 @@ from crewlab.exercises.check import evaluate
 from crewlab.results.run import Run
 from crewlab.services import Services
 from tests.chapter_apps import ChapterApps
-from tests.whole import sizes
+from tests.whole import sizes, some
 
 CHAPTER = "07"
 A_REPLICA = 24
@@ -177,6 +177,7 @@ def test_importing_crewai_takes_more_than_128_mib(apps: ChapterApps) -> None:
     assert run.replicas[0].ready_after is None
 
 
+@pytest.mark.whole
 @PINNING
 def test_eight_replicas_on_one_core_miss_the_probe_that_one_alone_meets(apps: ChapterApps) -> None:
     alone = scale(apps.app("fixed"), replicas=1, threads=4, requests=8, start_method="spawn")
@@ -273,7 +274,9 @@ ADVICE = {
 }
 
 
-@pytest.mark.parametrize("answer", WRONG_ANSWERS)
+@pytest.mark.parametrize(
+    "answer", some(WRONG_ANSWERS, "collects garbage", "ends the worker", "no kickoff")
+)
 def test_a_plausible_wrong_answer_is_not_solved_and_gets_a_hint(
     apps: ChapterApps, answer: str
 ) -> None:

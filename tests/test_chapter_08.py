@@ -11,7 +11,7 @@ from crewlab.chapters import ch08
 from crewlab.exercises.check import evaluate
 from crewlab.services import Services
 from tests.chapter_apps import ChapterApps
-from tests.whole import sizes
+from tests.whole import sizes, some
 
 CHAPTER = "08"
 ALL = range(1, 1000)
@@ -342,7 +342,9 @@ ADVICE = {
 WAITS_FOR_EVER = {"a limit for the agent", "wait_for"}
 
 
-@pytest.mark.parametrize("answer", WRONG_ANSWERS)
+@pytest.mark.parametrize(
+    "answer", some(WRONG_ANSWERS, "a limit for the agent", "too short", "no search")
+)
 def test_a_plausible_wrong_answer_is_not_solved_and_gets_a_hint(
     apps: ChapterApps, answer: str, request: pytest.FixtureRequest
 ) -> None:

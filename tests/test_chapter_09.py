@@ -16,7 +16,7 @@ from crewlab.services import Services
 from crewlab.services.collector import SilentCollector
 from crewlab.services.shop import Shop
 from tests.chapter_apps import ChapterApps
-from tests.whole import sizes
+from tests.whole import sizes, some
 
 CHAPTER = "09"
 
@@ -85,6 +85,7 @@ def test_the_contract_complains_when_the_fixed_app_takes_the_broken_ones_place(
         ledger.expect(twice=2)
 
 
+@pytest.mark.whole
 def test_under_random_kills_the_broken_app_charges_twice_and_the_fixed_one_never(
     apps: ChapterApps, shop: Shop
 ) -> None:
@@ -131,6 +132,7 @@ def test_replicas_that_drain_finish_their_jobs_and_are_replaced(
     audit(run, shop).expect(once="all")
 
 
+@pytest.mark.whole
 @posix
 def test_sigterm_ends_a_replica_at_once_unless_telemetry_holds_it_until_sigkill(
     apps: ChapterApps, shop: Shop
@@ -271,7 +273,12 @@ ADVICE = {
 }
 
 
-@pytest.mark.parametrize("answer", WRONG_ANSWERS)
+@pytest.mark.parametrize(
+    "answer",
+    some(
+        WRONG_ANSWERS, "one key for all attempts, written over", "a conditional mark", "no kickoff"
+    ),
+)
 def test_a_plausible_wrong_answer_is_not_solved_and_gets_a_hint(
     apps: ChapterApps, shop: Shop, answer: str
 ) -> None:

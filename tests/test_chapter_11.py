@@ -25,6 +25,7 @@ from crewlab.services import Services
 from crewlab.takehome.checklist import template
 from tests.chapter_apps import ChapterApps
 from tests.services_tools import become_true
+from tests.whole import some
 
 CHAPTER = "11"
 posix = pytest.mark.skipif(os.name != "posix", reason="needs SIGTERM")
@@ -311,7 +312,17 @@ ADVICE = {
 }
 
 
-@pytest.mark.parametrize("answer", WRONG_ANSWERS)
+@pytest.mark.parametrize(
+    "answer",
+    some(
+        WRONG_ANSWERS,
+        "the names only",
+        "a message without names",
+        "one crew for all",
+        "a lock",
+        "no kickoff",
+    ),
+)
 def test_a_plausible_wrong_answer_is_not_solved_and_is_told_why(
     apps: ChapterApps, answer: str
 ) -> None:

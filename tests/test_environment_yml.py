@@ -143,6 +143,7 @@ def present(python: Path) -> dict[str, str]:
     return {canonicalize_name(one["name"]): one["version"] for one in json.loads(listed.stdout)}
 
 
+@pytest.mark.whole
 @pytest.mark.timeout(600)
 def test_condas_pip_command_gives_exactly_the_versions_of_the_lock(as_conda_does: Outcome) -> None:
     given = {n: v for n, v in as_conda_does.versions.items() if n not in PART_OF_PYTHON}
@@ -151,6 +152,7 @@ def test_condas_pip_command_gives_exactly_the_versions_of_the_lock(as_conda_does
     assert given == wanted
 
 
+@pytest.mark.whole
 def test_the_course_can_be_imported_after_condas_pip_command(as_conda_does: Outcome) -> None:
     command = [as_conda_does.python, "-c", "import crewlab; print(crewlab.__file__)"]
     answer = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT.anchor)

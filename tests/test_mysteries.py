@@ -14,6 +14,7 @@ from crewlab.mysteries.cases import CASES
 from crewlab.mysteries.causes import CAUSES
 from crewlab.mysteries.mystery import SOURCES
 from crewlab.mysteries.verdicts import judge
+from tests.whole import some, whole
 
 HEALTHY = 9
 FORKED = 2
@@ -40,19 +41,25 @@ def test_an_app_and_its_symptom_do_not_name_the_cause(number: int) -> None:
         assert not re.search(rf"\b{words}\b", told), words
 
 
-PAIRS = [(number, cause) for number, case in CASES.items() for cause in case.causes]
+IN_THE_CHAPTER = {1, 2, 3, 7}  # which its solved edition looks at itself
+PAIRS = [
+    pytest.param(
+        number,
+        cause,
+        marks=[needs_fork] * (number == FORKED) + [whole] * (number in IN_THE_CHAPTER),
+    )
+    for number, case in CASES.items()
+    for cause in case.causes
+]
 
 
-@pytest.mark.parametrize(
-    ("number", "cause"),
-    [pytest.param(*pair, marks=needs_fork) if pair[0] == FORKED else pair for pair in PAIRS],
-)
+@pytest.mark.parametrize(("number", "cause"), PAIRS)
 def test_the_evidence_tells_the_cause(number: int, cause: str) -> None:
     assert CAUSES[cause].shows(mystery(number))
     assert set(CAUSES[cause].tools) <= mystery(number).gathered | {"own_globals"}
 
 
-@pytest.mark.parametrize("cause", CAUSES)
+@pytest.mark.parametrize("cause", some(CAUSES, "shared objects", "leak"))
 def test_the_healthy_one_shows_no_evidence_of_any_cause(cause: str) -> None:
     healthy = mystery(HEALTHY)
     assert not CAUSES[cause].shows(healthy)

@@ -16,6 +16,7 @@ from tests.courses import make_course
 from tests.test_cli import ROOT
 
 
+@pytest.mark.whole
 def test_a_new_chapter_passes_its_review_builds_and_passes_its_own_tests(tmp_path: Path) -> None:
     course = tmp_path / "a course"
     for folder in ("lib", "tests", "chapters"):

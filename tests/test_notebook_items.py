@@ -49,6 +49,7 @@ def run_pytest(project: Project, *options: str) -> subprocess.CompletedProcess[s
     )
 
 
+@pytest.mark.whole
 def test_a_fresh_build_passes_also_over_two_workers(built: Project) -> None:
     done = run_pytest(built, "-n", "2")
     assert "10 passed" in done.stdout, done.stdout

@@ -20,7 +20,7 @@ from tests.whole import WHOLE
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted([*ROOT.glob("notebooks/*.ipynb"), *ROOT.glob("solutions/*.ipynb")])
-CHOSEN = NOTEBOOKS if WHOLE else [path for path in NOTEBOOKS if path.name.startswith("00_")]
+CHOSEN = NOTEBOOKS if WHOLE else [path for path in NOTEBOOKS if path.match("notebooks/00_*")]
 
 # A new namespace's loopback interface is down; this brings it up without needing `ip`.
 LOOPBACK_UP = """

@@ -114,6 +114,7 @@ def test_a_part_is_shown_with_its_file_and_without_its_docstring() -> None:
     assert text.splitlines()[shown.line - 1] == shown.source.splitlines()[0]
 
 
+@pytest.mark.whole
 def test_all_its_tests_pass_without_this_course(tmp_path: Path) -> None:
     """Those that start a server only in the whole run: the chapter itself runs it on workers."""
     shadow = tmp_path / "shadow"
