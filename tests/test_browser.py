@@ -13,6 +13,8 @@ import pytest
 from crewlab.exercises import catalog
 from tests.lab import ROOT, NotebookPage, browser_page, find_chromium, running_lab
 
+pytestmark = pytest.mark.whole
+
 SHOTS = ROOT / "artifacts" / "browser"
 
 

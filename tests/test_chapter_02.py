@@ -226,6 +226,7 @@ def test_the_replica_without_keys_ends_in_a_crash_loop_and_takes_no_request(
     assert "fixed-3" not in {record.replica for record in run.requests}
 
 
+@pytest.mark.whole
 def test_rollouts_of_two_four_and_eight_fail_broken_and_hold_repaired(apps: ChapterApps) -> None:
     both = {"broken": apps.app("broken"), "fixed": apps.app("fixed")}
     compare(both, replicas=[2, 4, 8], env=all_but_the_last).expect()

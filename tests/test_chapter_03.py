@@ -238,6 +238,7 @@ def test_a_relative_storage_folder_is_a_name_below_the_home_folder_and_a_folder_
     assert run.requests[0].answer == ".local/share/kept ['kept']", run.first_error
 
 
+@pytest.mark.whole
 def test_a_read_only_root_needs_a_home_as_well_as_a_storage_folder(
     apps: ChapterApps, bucket: dict[str, str]
 ) -> None:

@@ -63,6 +63,7 @@ def test_the_contract_complains_when_the_fixed_app_takes_the_broken_ones_place(
         same.expect(breaks_at=[2])
 
 
+@pytest.mark.whole
 def test_customers_who_come_back_to_the_broken_app_cost_several_rounds_and_most_requests(
     apps: ChapterApps,
 ) -> None:

@@ -204,6 +204,7 @@ def test_the_comparison_cuts_only_the_hanging_app_off_early(apps: ChapterApps) -
     assert "no answer within 1 s" in {record.error for record in both.runs["broken"][1].requests}
 
 
+@pytest.mark.whole
 def test_preloading_saves_most_of_a_replicas_memory(apps: ChapterApps) -> None:
     counted = apps.source("measured").replace(
         "    answer = fixed.run(inputs)\n",

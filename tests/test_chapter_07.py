@@ -13,7 +13,7 @@ from crewlab.exercises.check import evaluate
 from crewlab.results.run import Run
 from crewlab.services import Services
 from tests.chapter_apps import ChapterApps
-from tests.whole import sizes, some
+from tests.whole import some
 
 CHAPTER = "07"
 A_REPLICA = 24
@@ -38,7 +38,8 @@ def said(run: Run, pattern: str) -> list[str]:
     return re.findall(pattern, run.replicas[0].log, re.MULTILINE)
 
 
-@pytest.mark.parametrize("replicas", sizes(1, 2, 4))
+@pytest.mark.whole
+@pytest.mark.parametrize("replicas", [1, 2, 4])
 def test_the_leaking_app_is_killed_and_the_plain_factory_is_not(
     apps: ChapterApps, limit: float, replicas: int
 ) -> None:
@@ -71,6 +72,7 @@ def test_the_contracts_complain_when_the_fixed_app_takes_the_broken_ones_place(
         growth(run).expect(memory="grows")
 
 
+@pytest.mark.whole
 def test_restarts_and_redelivery_lose_nothing_and_do_some_work_twice(
     apps: ChapterApps, limit: float
 ) -> None:
@@ -87,6 +89,7 @@ def test_restarts_and_redelivery_lose_nothing_and_do_some_work_twice(
     assert any(record.attempts > 1 for record in run.requests)
 
 
+@pytest.mark.whole
 def test_recycling_keeps_the_leaking_app_under_its_limit(apps: ChapterApps, limit: float) -> None:
     run = scale(
         apps.app("broken"),
@@ -164,6 +167,7 @@ def test_each_kickoff_with_max_rpm_leaves_two_timers(apps: ChapterApps) -> None:
     assert said(without, r"^timers: (\d+)") == ["0", "0"]
 
 
+@pytest.mark.whole
 def test_threads_grow_with_max_rpm_and_level_off_without(apps: ChapterApps) -> None:
     app = apps.app("limited")
     growth(scale(app, replicas=1, threads=1, requests=16)).expect(threads="grows")

@@ -150,7 +150,7 @@ def failing(app: App, services: Services, status: int) -> Run:
 
 @pytest.mark.parametrize(
     ("app", "status", "calls"),
-    [("throttled", 500, 9), ("throttled", 429, 27), ("fixed", 500, 3)],
+    some([("throttled", 500, 9), ("throttled", 429, 27), ("fixed", 500, 3)], ("fixed", 500, 3)),
 )
 def test_layers_of_retries_multiply(
     apps: ChapterApps, services: Services, app: str, status: int, calls: int
@@ -169,6 +169,7 @@ def test_crewais_own_retry_of_a_429_does_not_heed_retry_after(
     assert journal[6].started - journal[5].finished >= 1.6
 
 
+@pytest.mark.whole
 def test_max_rpm_lets_each_customer_start_and_then_sleeps(
     apps: ChapterApps, services: Services
 ) -> None:
@@ -227,6 +228,7 @@ def test_kickoff_in_a_coroutine_is_refused_and_a_limit_hides_the_refusal(
     assert services.model.stats().peak_in_flight == 1
 
 
+@pytest.mark.whole
 def test_the_default_pool_caps_the_kickoffs_of_a_loop_and_a_larger_one_does_not(
     apps: ChapterApps, services: Services
 ) -> None:

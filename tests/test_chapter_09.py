@@ -157,6 +157,7 @@ def test_sigterm_ends_a_replica_at_once_unless_telemetry_holds_it_until_sigkill(
     assert any("its grace period is over" in event for event in slow.replicas[0].events)
 
 
+@pytest.mark.whole
 @posix
 def test_crewai_sends_its_telemetry_before_a_handler_that_was_there_first_is_called(
     services: Services,

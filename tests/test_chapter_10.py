@@ -54,6 +54,7 @@ def test_a_crowd_misses_the_leak_that_a_row_finds() -> None:
     growth(case.in_turn(20)).expect(memory="grows")
 
 
+@pytest.mark.whole
 @needs_fork
 def test_the_silent_one_asks_no_model_and_answers_all_without_its_fork() -> None:
     case = mystery(FORKED)

@@ -197,6 +197,7 @@ def test_without_its_settings_it_ends_at_once_and_names_them_without_a_value(
     ]
 
 
+@pytest.mark.whole
 @posix
 def test_uvicorn_alone_starts_a_worker_without_its_key_again_and_again(
     services: Services, tmp_path: Path

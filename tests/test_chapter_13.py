@@ -15,6 +15,7 @@ from crewlab.results.ledger import Ledger, audit
 from crewlab.services import Services
 from crewlab.services.shop import Shop
 from tests.chapter_apps import ChapterApps
+from tests.whole import some
 
 CHAPTER = "13"
 pytestmark = [
@@ -51,7 +52,9 @@ def test_a_job_acknowledged_early_is_paid_and_lost(apps: ChapterApps, services: 
     assert any("WorkerLostError" in (record.error or "") for record in run.requests)
 
 
-@pytest.mark.parametrize(("pool", "threads"), [("prefork", None), ("threads", 1)])
+@pytest.mark.parametrize(
+    ("pool", "threads"), some([("prefork", None), ("threads", 1)], ("prefork", None))
+)
 def test_the_fixed_app_loses_nothing_and_charges_once(
     apps: ChapterApps, services: Services, pool: str, threads: int | None
 ) -> None:

@@ -288,6 +288,7 @@ def kill_in_the_middle_of_set_up(course: Path) -> None:
     first.communicate()
 
 
+@pytest.mark.whole
 def test_set_up_starts_over_by_itself_and_works_in_a_folder_with_a_space(installed: Path) -> None:
     python = installed / ".venv/bin/python"
     question = "import crewlab; print(crewlab.__file__)"
