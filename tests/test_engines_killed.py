@@ -182,4 +182,6 @@ def test_a_single_uvicorn_worker_is_the_whole_service(notes: Notes) -> None:
     with notes.kill_a_worker(begun=2, accepted=3):
         run = uvicorn(notes.app, replicas=1, threads=2, requests=3, then=LATER, **notes.options)
     run.expect(lost="all")
-    assert "ConnectionRefusedError" in (run.requests[-1].error or "")
+    # Reset: a connection that came between the end of the worker and that of its socket.
+    said = run.requests[-1].error or ""
+    assert "ConnectionRefusedError" in said or "ConnectionResetError" in said

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from crewlab import App, Eviction, scale
+from crewlab.results.records import Event
 from tests.apps import ECHO, write_app
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="SIGTERM is POSIX's")
@@ -34,15 +36,14 @@ def waiting(tmp_path: Path, gate: Path) -> App:
     return write_app(tmp_path, WAITING.format(gate=str(gate)))
 
 
-def opened(gate: Path) -> bool:
-    gate.touch()
-    return True
+def opens_when_one_has_ended(gate: Path) -> Callable[[Event], None]:
+    """Let the requests go on once a replica has ended: it had not answered any of its own."""
+    return lambda event: gate.touch() if event.kind == "ended" else None
 
 
 def test_a_replica_that_is_killed_at_work_loses_what_it_had(waiting: App, gate: Path) -> None:
-    kill = Eviction(0, after=2)
-    open_gate = Eviction(1, after=2, when=lambda: opened(gate), delay=3600)
-    run = scale(waiting, replicas=2, threads=2, requests=8, evict=[kill, open_gate])
+    kill, let_go = Eviction(0, after=2), opens_when_one_has_ended(gate)
+    run = scale(waiting, replicas=2, threads=2, requests=8, evict=[kill], on_event=let_go)
     assert (run.ok, run.lost) == (6, 2), run
     killed = run.replicas[0]
     assert (killed.restarts, killed.replaced) == (0, 1)
@@ -53,9 +54,9 @@ def test_a_replica_that_is_killed_at_work_loses_what_it_had(waiting: App, gate: 
 def test_an_acknowledgement_after_the_work_gives_it_to_another_replica(
     waiting: App, gate: Path
 ) -> None:
-    kill = Eviction(0, after=2)
-    open_gate = Eviction(1, after=2, when=lambda: opened(gate), delay=3600)
-    run = scale(waiting, replicas=2, threads=2, requests=8, evict=[kill, open_gate], redeliver=1)
+    kill, let_go = Eviction(0, after=2), opens_when_one_has_ended(gate)
+    load = {"replicas": 2, "threads": 2, "requests": 8}
+    run = scale(waiting, **load, evict=[kill], on_event=let_go, redeliver=1)
     run.expect(ok="all")
     assert sorted(record.attempts for record in run.requests) == [1] * 6 + [2] * 2
 

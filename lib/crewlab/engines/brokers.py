@@ -7,10 +7,20 @@ import os
 import threading
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from crewlab.engines.redis_client import connect, without_password
 from crewlab.engines.servers import Server, find
 from crewlab.errors import ToldOSError, ToldValueError
+
+_REASONS = (
+    "It is not running, not reachable from here, or wants another password or database, or TLS"
+    " (rediss://)."
+)
+_REASONS_WITH_TLS = (
+    "It is not running, not reachable from here, or its certificate is of an authority of your own"
+    " (add ?ssl_ca_certs=ca.pem)."
+)
 
 
 class Broker:
@@ -132,7 +142,8 @@ def at(url: str) -> Broker:
     """Use a broker that runs already.
 
     Args:
-        url: as in ``REDIS_URL``.
+        url: as in ``REDIS_URL``. With TLS (``rediss://``) the broker's certificate is checked,
+            unless ``ssl_cert_reqs`` says otherwise.
 
     Returns:
         The broker.
@@ -142,7 +153,7 @@ def at(url: str) -> Broker:
         OSError: nothing answers there.
     """
     try:
-        broker = Broker(url, "REDIS_URL")
+        broker = Broker(_told_to_check(url), "REDIS_URL")
     except ValueError as problem:
         raise ToldValueError(
             f"REDIS_URL is no address of a Redis: {problem}.\n"
@@ -155,7 +166,7 @@ def at(url: str) -> Broker:
         raise ToldOSError(
             None,
             f"No broker answers at {without_password(url)} ({_words(problem)}).\n"
-            "It is not running, not reachable from here, or wants another password or database.\n"
+            f"{_REASONS_WITH_TLS if url.startswith('rediss:') else _REASONS}\n"
             "Start it, correct REDIS_URL, or take REDIS_URL away to use an embedded one.",
         ) from None
     return broker
@@ -201,6 +212,14 @@ def temporary(**options: Any) -> Iterator[Broker]:
         yield running
     finally:
         running.stop()
+
+
+def _told_to_check(url: str) -> str:
+    """Write into an address with TLS what redis-py takes for granted, and Celery refuses to."""
+    parts = urlsplit(url)
+    if parts.scheme != "rediss" or "ssl_cert_reqs" in parse_qs(parts.query):
+        return url
+    return urlunsplit(parts._replace(query=f"{parts.query}&ssl_cert_reqs=required".lstrip("&")))
 
 
 def _words(problem: Exception) -> str:
