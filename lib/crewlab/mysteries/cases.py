@@ -103,7 +103,8 @@ CASES: dict[int, Case] = {
         "Tue 10:02 letters-2  INFO   200  POST /letter  company=Greywick\n"
         "Tue 10:02 letters-0  INFO   200  POST /letter  company=Hartwell\n"
         'Wed 09:15 support    WARN   Greywick: "a kind letter, about which order?"',
-        Production(replicas=4, threads=1, asks="notes"),
+        # A lane for each customer: who asks again meets another replica, for certain.
+        Production(replicas=4, threads=2, asks="notes"),
         ("local disk",),
         "No error is raised: SQLite makes the file anew, and the code has a polite default.",
     ),
