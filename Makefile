@@ -55,10 +55,9 @@ set-up-bench:
 	@PYTHON="$(PYTHON)" /bin/sh scripts/set_up.sh --into .venv-bench \
 		requirements.lock requirements-bench.lock
 
-# Its apps have no CrewAI in them: nothing is preloaded.
 test-ray: set-up-bench
-	@CREWLAB_PRELOAD=off PATH="$$PWD/.venv-bench/bin:$$PATH" exec .venv-bench/bin/python -m pytest \
-		tests/test_engine_ray.py $(TEST_ARGS)
+	@PATH="$$PWD/.venv-bench/bin:$$PATH" exec .venv-bench/bin/python -m pytest \
+		tests/test_engine_ray.py tests/test_fidelity.py -k ray $(TEST_ARGS)
 
 bench: set-up-bench
 	@PATH="$$PWD/.venv-bench/bin:$$PATH" exec .venv-bench/bin/python -m bench $(BENCH_ARGS)

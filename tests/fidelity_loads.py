@@ -9,7 +9,7 @@ from typing import Any
 
 from crewlab import App, Eviction, Run, scale
 from crewlab.companies import COMPANIES
-from crewlab.engines import celery, gunicorn, uvicorn
+from crewlab.engines import celery, gunicorn, ray_actors, uvicorn
 from crewlab.overload import LATENCY, LONGEST_WAIT, QUOTA, RETRY_AFTER
 from crewlab.results.ledger import audit
 from crewlab.services import Services
@@ -49,6 +49,9 @@ def start(app: App, under: str, options: Mapping[str, Any]) -> Run:
         return uvicorn(app, **{**given, "replicas": 1})
     if under in (hosted.GUNICORN, hosted.PRELOAD):
         return gunicorn(app, preload=under == hosted.PRELOAD, **given)
+    if under == hosted.RAY:
+        given.pop("settings", None)  # of Celery
+        return ray_actors(app, **given)
     if under == hosted.PREFORK:
         given.pop("threads", None)
     pool = "prefork" if under == hosted.PREFORK else "threads"
@@ -200,7 +203,7 @@ class Loads:
             "evict": [Eviction(number, when=in_mid_job) for number in (0, 1)],
             "timeout": PATIENCE,
         }
-        if under == SCALE:
+        if under in (SCALE, hosted.RAY):
             return load | {"redeliver": int(again)}
         late = LATE | SOON if under == hosted.THREADS else LATE
         return load | {"settings": late if again else ONE_AT_A_TIME}

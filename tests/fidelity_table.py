@@ -14,7 +14,8 @@ ALWAYS = "†"
 GUNICORN, PRELOAD = "gunicorn", "gunicorn --preload"
 UVICORN = "uvicorn (1 worker)"
 THREADS, PREFORK = "Celery threads", "Celery prefork"
-ENGINES = {GUNICORN, PRELOAD, UVICORN, THREADS, PREFORK}
+RAY = "Ray"
+ENGINES = {GUNICORN, PRELOAD, UVICORN, THREADS, PREFORK, RAY}
 ASKED = {"right": "ok", "without answer": "timeout"}
 KIND_OF: dict[str, Kind] = {"ok": "ok", "errors": "error"}
 

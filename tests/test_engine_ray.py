@@ -25,14 +25,10 @@ from crewlab.engines.ray import _refuse_what_is_open
 from crewlab.errors import ToldOSError, ToldValueError
 from crewlab.services import Services
 from tests.processes import MARK, wait_until_empty, wait_until_gone
+from tests.ray_extra import with_ray
 
 ROOT = Path(__file__).resolve().parent.parent
 FORKS = "forkserver" in multiprocessing.get_all_start_methods()
-WITH_RAY = importlib.util.find_spec("ray") is not None
-with_ray = pytest.mark.skipif(
-    not (WITH_RAY and FORKS),
-    reason="Ray is an extra, which this environment lacks: `make test-ray` makes one that has it",
-)
 forks = pytest.mark.skipif(not FORKS, reason="the engines fork their workers")
 pytestmark = pytest.mark.timeout(600)
 

@@ -14,7 +14,8 @@ from crewlab.building.chapter import read_chapter
 from crewlab.services import Services
 from tests.chapter_apps import ChapterApps
 from tests.fidelity_loads import A_REPLICA, ERRORS, LOADS, PATIENCE, Loads, start
-from tests.fidelity_table import ENGINES, PREFORK, Row, kinds, left_out, rows
+from tests.fidelity_table import ENGINES, PREFORK, RAY, Row, kinds, left_out, rows
+from tests.ray_extra import with_ray
 
 pytestmark = pytest.mark.timeout(600)
 can_fork = pytest.mark.skipif(
@@ -37,15 +38,17 @@ def loads(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 def cases() -> list[object]:
     return [
-        pytest.param(
-            row,
-            engine,
-            id=f"{row.name}, {engine}",
-            marks=[can_fork] if engine in row.always else [can_fork, pytest.mark.whole],
-        )
+        pytest.param(row, engine, id=f"{row.name}, {engine}", marks=[can_fork, *marks(row, engine)])
         for row in ROWS
         for engine in row.engines
     ]
+
+
+def marks(row: Row, engine: str) -> list[pytest.MarkDecorator]:
+    """Say which runs of the tests start this engine for this row."""
+    if engine == RAY:
+        return [with_ray]
+    return [] if engine in row.always else [pytest.mark.whole]
 
 
 @pytest.mark.parametrize(("row", "engine"), cases())

@@ -52,6 +52,7 @@ def ray_actors(
     replicas: int = 2,
     threads: int = 4,
     requests: int | Sequence[Inputs] = 16,
+    then: Sequence[Inputs] = (),
     redeliver: int = 0,
     evict: Sequence[Eviction] = (),
     env: Environment | None = None,
@@ -69,6 +70,7 @@ def ray_actors(
         replicas: how many actors.
         threads: each actor's ``max_concurrency``.
         requests: as for ``scale``.
+        then: as for ``scale``.
         redeliver: how often Ray gives a request to the successor of an actor that died with it,
             its ``max_task_retries``; 0: it is lost, which is Ray's default.
         evict: replicas that are killed while they work, as for ``scale``, but with SIGKILL at
@@ -91,6 +93,7 @@ def ray_actors(
         replicas=replicas,
         threads=threads,
         requests=requests,
+        then=then,
         redeliver=redeliver,
         evict=evict,
         env=env,
@@ -115,9 +118,9 @@ def ray_actors(
         backlog.release()
         if actors.error:
             backlog.end_all("lost", f"no replica is left to take it; {actors.error}")
-        else:
-            actors.send()
         while backlog.is_open:
+            if backlog.has_waiting:
+                actors.send(backlog.take_all())
             actors.look(backlog)
             if backlog.seconds > plan.timeout:
                 backlog.end_all("timeout", f"no answer within {plan.timeout:g} s")
@@ -168,9 +171,10 @@ class _Actors:
             with contextlib.suppress(psutil.Error):
                 _refuse_what_is_open(process)
 
-    def send(self) -> None:
-        """Let all requests go."""
-        self._host.pipe.send(self._plan.requests)
+    def send(self, numbers: list[int]) -> None:
+        """Let requests go."""
+        with contextlib.suppress(OSError):  # an ended Ray is seen where its answers are read
+            self._host.pipe.send([(number, self._plan.requests[number]) for number in numbers])
 
     def look(self, backlog: Backlog) -> None:
         """See what was taken and what has an outcome, and kill what is due to be killed."""

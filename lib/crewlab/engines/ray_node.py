@@ -77,9 +77,9 @@ def start(
     """Start Ray and its actors, then answer requests with them until this process is killed.
 
     Args:
-        connection: gives the inputs of all requests once; takes ``("answer", number, text)``,
-            ``("error", number, error, traceback)``, ``("lost", number, why, actor)`` or
-            ``("lost", number, why)``.
+        connection: gives number and inputs of some requests, again and again; takes
+            ``("answer", number, text)``, ``("error", number, error, traceback)``,
+            ``("lost", number, why, actor)`` or ``("lost", number, why)``.
         container: the environment, disk and log of all these processes.
         folder: where Ray keeps its session.
         replicas: how many actors.
@@ -91,8 +91,9 @@ def start(
     except BaseException:
         traceback.print_exc()
         replica.leave(1)
-    _Distribution(connection, actors, container.threads).serve(connection.recv())
-    connection.poll(None)  # until it is killed
+    distribution = _Distribution(connection, actors, container.threads)
+    while True:  # until it is killed
+        distribution.serve(connection.recv())
 
 
 def _start_actors(folder: str, replicas: int, threads: int, redeliver: int) -> list[Any]:
@@ -133,11 +134,11 @@ class _Distribution:
         self._running: dict[Any, tuple[int, int]] = {}
         self._restarting: dict[Any, int] = {}
 
-    def serve(self, requests: list[dict[str, Any]]) -> None:
-        """Tell the outcome of every request."""
+    def serve(self, requests: list[tuple[int, dict[str, Any]]]) -> None:
+        """Tell the outcome of each of these requests, given by number."""
         import ray
 
-        waiting = deque(enumerate(requests))
+        waiting = deque(requests)
         while waiting or self._running:
             while waiting and self._free:
                 number, inputs = waiting.popleft()
