@@ -20,6 +20,7 @@ from crewlab.engines.ray_node import SETTINGS
 WORKERS = 4
 REQUESTS = default_requests(16)
 APP = Path(__file__).with_name("crew_app.py")
+RAY_START = 300.0  # s, for four workers to import CrewAI; it takes 30 s on two cores
 
 
 def replicas() -> float:
@@ -80,7 +81,8 @@ def ray_running() -> Callable[[], float]:
         _node_ip_address="127.0.0.1",
         logging_level="error",
         log_to_driver=False,
-        runtime_env={"env_vars": dict(os.environ)},
+        # The workers inherit this environment. A runtime_env that says the same goes through a
+        # shell, which no path with a space survives (ray 2.60.0).
     )
     remote = ray.remote(num_cpus=1)(run)
     for _ in range(2):  # every worker has imported and kicked off once
