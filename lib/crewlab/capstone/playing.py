@@ -55,30 +55,27 @@ def play_stage(app: App, stage: Stage, seed: int) -> Score:
     if stage.has_limit:
         deployment["memory_limit"] = _idle_memory() + HEAD_ROOM
     calls_are_held = _Condition(local, stage.kills)
-    before = [vars(endpoint.settings) for endpoint in (local.model, local.search)]
     try:
-        local.model.configure(latency=CALM)
-        local.search.configure()
-        _wait_until_idle(local)
-        run = scale(
-            app,
-            **deployment,
-            requests=requests,
-            then=then,
-            timeout=TIMEOUT,
-            stalled_after=stage.stalled_after,
-            judge=names_only_its_customer({**_items(requests)}),
-            evict=[Eviction(number, when=calls_are_held) for number in range(stage.kills)],
-            on_event=_Faults(local, stage, deployment["replicas"]),
-        )
-        evidence = Evidence(
-            stage, run, shop, local.model.journal(), local.search.journal(), local.model.stats()
-        )
-        return Score(stage, run, evidence.not_right(), evidence.complaint())
+        with local.model.temporarily(latency=CALM), local.search.temporarily():
+            _wait_until_idle(local)
+            run = scale(
+                app,
+                **deployment,
+                requests=requests,
+                then=then,
+                timeout=TIMEOUT,
+                stalled_after=stage.stalled_after,
+                judge=names_only_its_customer({**_items(requests)}),
+                evict=[Eviction(number, when=calls_are_held) for number in range(stage.kills)],
+                on_event=_Faults(local, stage, deployment["replicas"]),
+            )
+            evidence = Evidence(
+                stage, run, shop, local.model.journal(), local.search.journal(), local.model.stats()
+            )
+            return Score(stage, run, evidence.not_right(), evidence.complaint())
     finally:
-        for endpoint, settings in zip((local.model, local.search), before, strict=True):
-            endpoint.configure(**settings)
-            endpoint.reset()
+        local.model.reset()
+        local.search.reset()
 
 
 class _Faults:
