@@ -32,10 +32,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if WHOLE:
         return
     named = {Path(argument.partition("::")[0]).name for argument in config.args}
-    left_out = [item for item in items if is_for_the_whole_run(item, named)]
-    config.hook.pytest_deselected(items=left_out)
-    kept = set(items).difference(left_out)
-    items[:] = [item for item in items if item in kept]
+    left_out = {item for item in items if is_for_the_whole_run(item, named)}
+    config.hook.pytest_deselected(items=list(left_out))
+    items[:] = [item for item in items if item not in left_out]
 
 
 def is_for_the_whole_run(item: pytest.Item, named: set[str]) -> bool:
