@@ -14,7 +14,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from typing import Any
 from playwright.sync_api import Page, sync_playwright
 
 from crewlab.building.kernel import private_environment
+from tests.hosts import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_SERVED = {"artifacts", "bench", "build", "lib", "tests", "work"}
@@ -112,7 +112,7 @@ def running_lab(course: Path = ROOT) -> Iterator[Lab]:
                     *(sys.executable, "-m", "jupyterlab", "--no-browser"),
                     f"--config={ROOT / 'jupyter_lab_config.py'}",
                     f"--ServerApp.root_dir={folder}",
-                    f"--ServerApp.port={_free_port()}",
+                    f"--ServerApp.port={free_port()}",
                     "--ServerApp.ip=127.0.0.1",
                     "--LabApp.expose_app_in_browser=True",
                 ],
@@ -296,12 +296,6 @@ def _jupyter_folders(rooms: Path) -> dict[str, str]:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(settings), encoding="utf-8")
     return {variable: str(rooms / room) for variable, room in folders.items()}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait_for_lab(server: subprocess.Popen[bytes], rooms: Path, folder: Path) -> Lab:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from typing import Any
 
 import pytest
@@ -15,14 +14,12 @@ from crewlab.results.ledger import Ledger, audit
 from crewlab.services import Services
 from crewlab.services.shop import Shop
 from tests.chapter_apps import ChapterApps
+from tests.hosts import can_fork
 from tests.whole import some
 
 CHAPTER = "13"
 pytestmark = [
-    pytest.mark.skipif(
-        "forkserver" not in multiprocessing.get_all_start_methods(),
-        reason="the engines fork their workers",
-    ),
+    can_fork,
     pytest.mark.timeout(600),
     pytest.mark.usefixtures("broker_in_environment"),
 ]

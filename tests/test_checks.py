@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from crewlab.exercises import catalog
 from crewlab.exercises.check import evaluate
 from tests.chapter_apps import ChapterApps
+from tests.hosts import can_fork
 
 ENDS = "raise SystemExit('closed')"
 FAILS = "raise RuntimeError('closed')"
@@ -73,12 +73,11 @@ FIXTURES = {"10": "mysteries", "12": "few_stages", "13": "broker_in_environment"
 """What a chapter needs beside the services."""
 
 HAS_FORK = hasattr(os, "fork")
-HAS_FORK_SERVER = "forkserver" in multiprocessing.get_all_start_methods()
 MARKS: dict[str, pytest.MarkDecorator] = {
     "04": pytest.mark.skipif(not HAS_FORK, reason="the job processes are forked"),
     "06": pytest.mark.skipif(not HAS_FORK, reason="this system has no fork"),
     "12": pytest.mark.skipif(not HAS_FORK, reason="the service forks job processes"),
-    "13": pytest.mark.skipif(not HAS_FORK_SERVER, reason="the engines fork their workers"),
+    "13": can_fork,
 }
 
 CASES = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import ipaddress
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -24,12 +23,10 @@ from crewlab.engines import ray_actors
 from crewlab.engines.ray import _refuse_what_is_open
 from crewlab.errors import ToldOSError, ToldValueError
 from crewlab.services import Services
+from tests.hosts import can_fork, with_ray
 from tests.processes import MARK, wait_until_empty, wait_until_gone
-from tests.ray_extra import with_ray
 
 ROOT = Path(__file__).resolve().parent.parent
-FORKS = "forkserver" in multiprocessing.get_all_start_methods()
-forks = pytest.mark.skipif(not FORKS, reason="the engines fork their workers")
 pytestmark = pytest.mark.timeout(600)
 
 PLAIN = """
@@ -85,7 +82,7 @@ def customers(*said: str, place: object = "") -> list[dict[str, str]]:
 # --- without Ray --------------------------------------------------------------------------------
 
 
-@forks
+@can_fork
 def test_a_missing_ray_is_told_in_three_lines_that_say_how_to_install_it(
     make: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,7 +128,7 @@ def listening_on(*addresses: str) -> Any:
     return namedtuple("process", "net_connections")(lambda: found)
 
 
-@forks
+@can_fork
 def test_a_folder_for_sockets_has_a_short_path_and_goes_with_its_process(tmp_path: Path) -> None:
     far = tmp_path / ("a-long-name-" * 6)
     far.mkdir()

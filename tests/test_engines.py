@@ -25,15 +25,13 @@ from crewlab.deployment.scratch import scratch_folder
 from crewlab.engines import brokers, celery, gunicorn, host, redis_client, servers, uvicorn
 from crewlab.errors import ToldOSError, ToldValueError
 from crewlab.services import Services
+from tests.hosts import can_fork
 from tests.processes import using
 from tests.services_tools import become_true
 from tests.whole import whole
 
 pytestmark = [
-    pytest.mark.skipif(
-        "forkserver" not in multiprocessing.get_all_start_methods(),
-        reason="the engines fork their workers",
-    ),
+    can_fork,
     pytest.mark.timeout(600),
 ]
 

@@ -5,7 +5,6 @@ The row of chapter 13 that says so is tested here; Celery's part of it is in ``t
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import threading
@@ -20,12 +19,10 @@ import pytest
 
 from crewlab import Eviction, scale
 from crewlab.engines import gunicorn, uvicorn
+from tests.hosts import can_fork
 
 pytestmark = [
-    pytest.mark.skipif(
-        "forkserver" not in multiprocessing.get_all_start_methods(),
-        reason="the engines fork their workers",
-    ),
+    can_fork,
     pytest.mark.timeout(600),
 ]
 PATIENCE = 300.0  # s

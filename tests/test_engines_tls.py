@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import shutil
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,16 +13,14 @@ from crewlab import App
 from crewlab.engines import brokers, celery
 from crewlab.errors import ToldOSError
 from crewlab.services import Services
+from tests.hosts import can_fork, free_port
 from tests.services_tools import become_true
 
 REDIS, OPENSSL = shutil.which("redis-server"), shutil.which("openssl")
 
 pytestmark = [
     pytest.mark.skipif(not (REDIS and OPENSSL), reason="needs redis-server and openssl"),
-    pytest.mark.skipif(
-        "forkserver" not in multiprocessing.get_all_start_methods(),
-        reason="the engines fork their workers",
-    ),
+    can_fork,
 ]
 
 APP = """
@@ -59,9 +55,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def address(services: Services, authority: Path) -> Iterator[str]:
     """Give host and port of a broker that speaks nothing but TLS."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     server = subprocess.Popen(
         [
             *(str(REDIS), "--bind", "127.0.0.1", "--port", "0", "--tls-port", str(port)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,13 +14,9 @@ from crewlab.services import Services
 from tests.chapter_apps import ChapterApps
 from tests.fidelity_loads import A_REPLICA, ERRORS, LOADS, PATIENCE, Loads, start
 from tests.fidelity_table import ENGINES, PREFORK, RAY, Row, kinds, left_out, rows
-from tests.ray_extra import with_ray
+from tests.hosts import can_fork, with_ray
 
 pytestmark = pytest.mark.timeout(600)
-can_fork = pytest.mark.skipif(
-    "forkserver" not in multiprocessing.get_all_start_methods(),
-    reason="the engines fork their workers",
-)
 ROWS = rows()
 CAUSES = [f"{number:02}" for number in range(1, 10)]
 
