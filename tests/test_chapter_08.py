@@ -259,8 +259,11 @@ def test_the_untouched_exercise_is_not_solved(apps: ChapterApps) -> None:
     assert "customers wait for the silent news service" in result.message
 
 
-def test_the_solution_solves_the_exercise(apps: ChapterApps) -> None:
+def test_the_solution_solves_the_exercise(apps: ChapterApps, services: Services) -> None:
+    services.search.configure(latency=0.04)
+    learners = services.search.settings
     assert evaluate("08", apps.app("briefing", "solution")).solved
+    assert services.search.settings == learners, "the check has left settings of its own"
 
 
 IN_TIME = ("return session.post(NEWS, json", "return session.post(NEWS, timeout=1, json")

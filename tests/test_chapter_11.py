@@ -243,9 +243,12 @@ def test_the_untouched_exercise_is_not_solved(apps: ChapterApps) -> None:
     assert "starts without OPENAI_API_KEY" in result.message
 
 
-def test_the_solution_solves_the_exercise(apps: ChapterApps) -> None:
+def test_the_solution_solves_the_exercise(apps: ChapterApps, services: Services) -> None:
+    services.model.configure(latency=0.09)
+    learners = services.model.settings
     result = evaluate("11", apps.app("mini_service", "solution"))
     assert result.solved, result
+    assert services.model.settings == learners, "the check has left settings of its own"
 
 
 SETTINGS = "settings = Settings()\n"

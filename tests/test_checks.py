@@ -9,6 +9,7 @@ import pytest
 
 from crewlab.exercises import catalog
 from crewlab.exercises.check import evaluate
+from crewlab.services import Services
 from tests.chapter_apps import ChapterApps
 from tests.hosts import can_fork
 
@@ -92,13 +93,22 @@ CASES = [
 @pytest.mark.parametrize(("number", "source", "says"), CASES)
 @pytest.mark.usefixtures("services_as_new")
 def test_an_answer_that_does_not_work_at_all_is_told_what_was_seen(
-    number: str, source: str, says: str, tmp_path: Path, request: pytest.FixtureRequest
+    number: str,
+    source: str,
+    says: str,
+    tmp_path: Path,
+    services: Services,
+    request: pytest.FixtureRequest,
 ) -> None:
     if number in FIXTURES:
         request.getfixturevalue(FIXTURES[number])
     folder = tmp_path / "apps"
     folder.mkdir()
+    services.model.configure(latency=0.09)
+    services.search.configure(latency=0.04)
+    learners = (services.model.settings, services.search.settings)
     apps = ChapterApps(number, folder)
     result = evaluate(number, apps.save(apps.exercise, BEFORE.get(number, "") + source))
     assert not result.solved
     assert says in result.message
+    assert (services.model.settings, services.search.settings) == learners

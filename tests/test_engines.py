@@ -163,6 +163,28 @@ def test_an_app_that_raises_at_import_is_told(
     run.expect(lost="all", error="RuntimeError: closed")
 
 
+FAILS_AND_THEN_ITS_LOG_FAILS = """
+import io
+import logging
+
+stream = io.StringIO()
+stream.close()
+logging.getLogger("gunicorn.error").addHandler(logging.StreamHandler(stream))
+raise RuntimeError("closed")
+"""
+
+
+def test_the_apps_error_is_told_and_not_a_later_one_of_the_servers(
+    make: Callable[[str], Path],
+) -> None:
+    """Seen once: workers that failed together ended gunicorn with a traceback of its own."""
+    run = gunicorn(make(FAILS_AND_THEN_ITS_LOG_FAILS), replicas=2, requests=2)
+    run.expect(lost="all", error="RuntimeError: closed")
+    log = run.replicas[0].log
+    assert log.index("RuntimeError: closed") < log.rindex("ValueError: I/O operation")
+    assert "RuntimeError: closed" in (run.replicas[0].traceback or "")
+
+
 @on_each_broker
 def test_a_killed_child_takes_its_job_with_it_where_the_job_was_acknowledged_early(
     make: Callable[[str], Path], broker: Any, services: Services

@@ -15,6 +15,7 @@ from crewlab.results.kills import KillComparison
 from crewlab.results.ledger import Entry, Ledger
 from crewlab.results.records import KINDS, Kind, ReplicaRecord, RequestRecord
 from crewlab.results.show import png
+from crewlab.results.text import cut
 from tests.apps import ECHO, write_app
 
 
@@ -235,3 +236,16 @@ def test_an_app_is_named_after_its_file(tmp_path: Path) -> None:
         (tmp_path / name).write_text("")
         with pytest.raises(ValueError, match="cannot be imported"):
             App.from_file(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "said"),
+    [
+        ("as it\n  is", 8, "as it is"),
+        ("the order book is full", 16, "the order book …"),
+        ("the order book is full", 15, "the order …"),
+        (f"ValueError: {'x' * 60}", 60, f"ValueError: {'x' * 47}…"),
+    ],
+)
+def test_a_long_text_is_cut_between_words_if_it_can_be(text: str, width: int, said: str) -> None:
+    assert cut(text, width) == said

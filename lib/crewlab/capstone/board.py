@@ -12,7 +12,7 @@ from crewlab.capstone.stages import Stage
 from crewlab.results.html import html_table, varies
 from crewlab.results.run import ContractBroken, Run, Verdict
 from crewlab.results.show import Shown
-from crewlab.results.text import table
+from crewlab.results.text import cut, table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -168,7 +168,7 @@ class Scoreboard(Shown):
                 f"{score.p95:.1f} s",
                 f"{score.memory:.0f} MiB",
                 "-" if score.run is None else "✓ 100" if score.holds else "✗ 0",
-                _short(score.seen),
+                cut(score.seen, LONGEST),
             )
             for score in self.scores
         ]
@@ -195,8 +195,3 @@ class Scoreboard(Shown):
         for row in rows:
             row[5:8] = [cell.replace(" ", "&nbsp;") for cell in row[5:8]]
         return varies(html_table(COLUMNS, rows, f"Scoreboard of {self.app}: requests by outcome"))
-
-
-def _short(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"

@@ -55,27 +55,27 @@ def play_stage(app: App, stage: Stage, seed: int) -> Score:
     if stage.has_limit:
         deployment["memory_limit"] = _idle_memory() + HEAD_ROOM
     calls_are_held = _Condition(local, stage.kills)
-    try:
-        with local.model.temporarily(latency=CALM), local.search.temporarily():
-            _wait_until_idle(local)
-            run = scale(
-                app,
-                **deployment,
-                requests=requests,
-                then=then,
-                timeout=TIMEOUT,
-                stalled_after=stage.stalled_after,
-                judge=names_only_its_customer({**_items(requests)}),
-                evict=[Eviction(number, when=calls_are_held) for number in range(stage.kills)],
-                on_event=_Faults(local, stage, deployment["replicas"]),
-            )
-            evidence = Evidence(
-                stage, run, shop, local.model.journal(), local.search.journal(), local.model.stats()
-            )
-            return Score(stage, run, evidence.not_right(), evidence.complaint())
-    finally:
-        local.model.reset()
-        local.search.reset()
+    with (
+        local.counted_anew(),
+        local.model.temporarily(latency=CALM),
+        local.search.temporarily(),
+    ):
+        _wait_until_idle(local)
+        run = scale(
+            app,
+            **deployment,
+            requests=requests,
+            then=then,
+            timeout=TIMEOUT,
+            stalled_after=stage.stalled_after,
+            judge=names_only_its_customer({**_items(requests)}),
+            evict=[Eviction(number, when=calls_are_held) for number in range(stage.kills)],
+            on_event=_Faults(local, stage, deployment["replicas"]),
+        )
+        evidence = Evidence(
+            stage, run, shop, local.model.journal(), local.search.journal(), local.model.stats()
+        )
+        return Score(stage, run, evidence.not_right(), evidence.complaint())
 
 
 class _Faults:
@@ -130,9 +130,7 @@ def _idle_memory() -> float:
 
 
 def _wait_until_idle(local: Services) -> None:
-    """Let go what an earlier stage has left at the model: it would take places of this one's."""
-    local.model.reset()
-    local.search.reset()
+    """Wait for what an earlier stage has left at the model: it would take places of this one's."""
     deadline = time.monotonic() + LONGEST_WAIT
     while time.monotonic() < deadline:
         if not local.model.stats().in_flight and not local.search.stats().in_flight:

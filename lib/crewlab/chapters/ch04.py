@@ -230,13 +230,9 @@ def _not_by_jobs(run: Run, local: Services) -> CheckResult | None:
 def _refused(witness: App, local: Services) -> Run:
     from crewlab.deployment import scale
 
-    local.model.configure(errors=dict.fromkeys(range(1, 1000), 400))
     local.model.reset()
-    try:
+    with local.model.temporarily(errors=dict.fromkeys(range(1, 1000), 400)):
         return scale(witness, replicas=1, threads=2, requests=2, timeout=PATIENCE)
-    finally:
-        local.model.configure()
-        local.model.reset()
 
 
 def _not_told(run: Run) -> CheckResult | None:

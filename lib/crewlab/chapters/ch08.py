@@ -133,25 +133,15 @@ def check(app: App) -> CheckResult:
             "the check needs the local news service, which can be silent on demand: unset"
             " SERPER_BASE_URL and SERPER_API_KEY, then restart the kernel.",
         )
-    try:
-        _prepare(local)
-        local.search.configure(hang=MANY)
-        silent = scale(app, replicas=1, threads=THREADS, requests=REQUESTS, timeout=CUT_OFF)
-        verdict = _judge_silence(silent, local)
+    with local.model.temporarily():
+        with local.counted_anew(), local.search.temporarily(hang=MANY):
+            silent = scale(app, replicas=1, threads=THREADS, requests=REQUESTS, timeout=CUT_OFF)
+            verdict = _judge_silence(silent, local)
         if verdict is not None:
             return verdict
-        _prepare(local)
-        local.search.configure(latency=HEALTHY_LATENCY)
-        healthy = scale(app, replicas=1, threads=THREADS, requests=THREADS)
-        return _judge_health(healthy, local)
-    finally:
-        _prepare(local)
-
-
-def _prepare(local: Services) -> None:
-    for endpoint in (local.model, local.search):
-        endpoint.configure()
-        endpoint.reset()
+        with local.counted_anew(), local.search.temporarily(latency=HEALTHY_LATENCY):
+            healthy = scale(app, replicas=1, threads=THREADS, requests=THREADS)
+            return _judge_health(healthy, local)
 
 
 def _judge_silence(run: Run, local: Services) -> CheckResult | None:

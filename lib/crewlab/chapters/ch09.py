@@ -122,20 +122,19 @@ def check(app: App) -> CheckResult:
     from crewlab.services.shop import Shop
 
     shop = Shop()
-    in_mid_job = shop.hold_jobs(HELD)
-    killed = scale(
-        app,
-        replicas=REPLICAS,
-        threads=1,
-        requests=shop.orders(ORDERS),
-        evict=[Eviction(number, when=in_mid_job) for number in range(REPLICAS)],
-        redeliver=2,
-        env=shop.environment,
-        judge=_is_about_its_customer,
-    )
-    local = current()
-    calls = local.model.stats().total if local is not None and local.model_is_local else None
-    shop.hold_jobs(0)
+    with shop.jobs_held(HELD) as in_mid_job:
+        killed = scale(
+            app,
+            replicas=REPLICAS,
+            threads=1,
+            requests=shop.orders(ORDERS),
+            evict=[Eviction(number, when=in_mid_job) for number in range(REPLICAS)],
+            redeliver=2,
+            env=shop.environment,
+            judge=_is_about_its_customer,
+        )
+        local = current()
+        calls = local.model.stats().total if local is not None and local.model_is_local else None
     if killed.lost == ORDERS:
         return CheckResult(False, f"the app does not start: {killed.first_error}.")
     if killed.ok < ORDERS:

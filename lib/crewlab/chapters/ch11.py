@@ -112,30 +112,28 @@ def check(app: App) -> CheckResult:
         return CheckResult(
             False, "this check needs the local services. Restart the kernel and run all cells."
         )
-    is_local = local.model_is_local
     complete = {BUCKET: local.storage.new_bucket(), SECONDS: "30"}
     problem = _refuses(app, complete)
     if problem:
         return problem
-    try:
-        return (
-            _answers(app, complete, local)
-            or (_gives_up(app, complete, local) if is_local else None)
-            or CheckResult(
-                True,
-                "it holds.",
-                (
-                    "Without a variable, or with an empty one, it does not start, and says which.",
-                    f"{REQUESTS} customers at once: every one is answered right.",
-                    "The same key again, on new replicas: the same report, and no kickoff.",
-                    "A model that does not answer: the customer hears of it in time.",
-                ),
-            )
-        )
-    finally:
-        if is_local:
-            local.model.configure()
+    with local.model.temporarily(latency=0.3):
+        problem = _answers(app, complete, local)
+    if problem is None and local.model_is_local:
+        try:
+            with local.model.temporarily(hang=range(1, 101)):
+                problem = _gives_up(app, complete, local)
+        finally:
             local.model.reset()
+    return problem or CheckResult(
+        True,
+        "it holds.",
+        (
+            "Without a variable, or with an empty one, it does not start, and says which.",
+            f"{REQUESTS} customers at once: every one is answered right.",
+            "The same key again, on new replicas: the same report, and no kickoff.",
+            "A model that does not answer: the customer hears of it in time.",
+        ),
+    )
 
 
 def _refuses(app: App, complete: Mapping[str, str]) -> CheckResult | None:
@@ -177,7 +175,6 @@ def _answers(app: App, complete: Mapping[str, str], local: Services) -> CheckRes
     from crewlab.deployment import scale
 
     customers = [{"company": COMPANIES[n], "key": f"order-{n}"} for n in range(REQUESTS)]
-    local.model.configure(latency=0.3)
     local.model.reset()
     run = scale(app, replicas=REPLICAS, threads=THREADS, requests=customers, env=complete)
     problem = _are_right(run)
@@ -264,10 +261,9 @@ def _are_right(run: Run) -> CheckResult | None:
 
 
 def _gives_up(app: App, complete: Mapping[str, str], local: Services) -> CheckResult | None:
-    """Let the model hang, and look whether the customer hears of it."""
+    """While no call is answered, look whether the customer hears of it."""
     from crewlab.deployment import scale
 
-    local.model.configure(hang=range(1, 101))
     local.model.reset()
     run = scale(
         app,

@@ -104,18 +104,17 @@ def check(app: App) -> CheckResult:
     from crewlab.services.shop import Shop
 
     shop = Shop()
-    in_mid_job = shop.hold_jobs(2)
-    run = celery(
-        app,
-        replicas=2,
-        requests=shop.orders(ORDERS),
-        evict=[Eviction(number, when=in_mid_job) for number in (0, 1)],
-        env=shop.environment,
-        timeout=60,
-    )
-    local = current()
-    calls = local.model.stats().total if local is not None and local.model_is_local else None
-    shop.hold_jobs(0)
+    with shop.jobs_held(2) as in_mid_job:
+        run = celery(
+            app,
+            replicas=2,
+            requests=shop.orders(ORDERS),
+            evict=[Eviction(number, when=in_mid_job) for number in (0, 1)],
+            env=shop.environment,
+            timeout=60,
+        )
+        local = current()
+        calls = local.model.stats().total if local is not None and local.model_is_local else None
     if run.lost == ORDERS:
         return CheckResult(False, f"the task does not start: {run.first_error}.")
     if run.lost:

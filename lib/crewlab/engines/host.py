@@ -173,9 +173,12 @@ class Host:
         return ""
 
     def traceback(self) -> str | None:
-        """Give the last traceback in its log."""
-        _, mark, said = self.log().rpartition(_RAISED)
-        return shorten(mark + said, self._run_folder) if mark else None
+        """Give the last traceback in its log that leads into the app, or else the last."""
+        # A gunicorn whose workers fail together may end with a traceback of its own.
+        tracebacks = self.log().split(_RAISED)[1:]
+        of_the_app = [said for said in tracebacks if str(self._run_folder) in said]
+        last = (of_the_app or tracebacks)[-1:]
+        return shorten(_RAISED + last[0], self._run_folder) if last else None
 
     def records(self, names: Sequence[str]) -> list[ReplicaRecord]:
         """Describe each of the workers that were asked for, as it is now.
@@ -244,9 +247,8 @@ class Host:
         return None
 
     def _raised(self) -> str | None:
-        """Find the last line of the traceback of a worker that could not load the app."""
-        _, mark, said = self.log().rpartition(_RAISED)
-        lines = said.splitlines()[1:] if mark else []
+        """Find what the traceback of a worker that could not load the app ends with."""
+        lines = (self.traceback() or "").splitlines()[1:]
         return next((line for line in lines if line and not line[0].isspace()), None)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
@@ -203,15 +204,14 @@ class Mystery:
 
         local = _local_services()
         self._shop = shop = Shop(local)
-        _configure(local, how)
-        in_mid_job = shop.hold_jobs(how.killed) if how.killed else None
         first, then, judge = requests_of(how.asks, how.customers, shop)
         variables: dict[str, str | None] = {**shop.environment, **(env or {})}
         app = self.app
         if wrapper is not None:
             app = App.from_file(workspace.chapter_folder() / f"{wrapper}.py")
             variables |= {"SERVICE": self.app.name, "SERVICE_FILE": str(self.app.path)}
-        try:
+        with local.counted_anew(), _as_on_that_day(local, how):
+            in_mid_job = shop.hold_jobs(how.killed) if how.killed else None
             run = scale(
                 app,
                 replicas=how.replicas,
@@ -226,8 +226,6 @@ class Mystery:
                 redeliver=1 if how.killed else 0,
             )
             self._partners = partners_of(local)
-        finally:
-            _configure(local, None)
         self._last = run
         return run
 
@@ -281,13 +279,12 @@ def _local_services() -> Services:
     return local
 
 
-def _configure(local: Services, how: Production | None) -> None:
-    """Make the partners what they are on that day, or as usual, and let go what hangs."""
-    if how is None:
-        local.model.configure()
-        local.search.configure()
-    else:
-        local.model.configure(latency=how.latency, max_in_flight=how.quota)
-        local.search.configure(hang=range(1, how.silent_searches + 1))
-    local.model.reset()
-    local.search.reset()
+@contextmanager
+def _as_on_that_day(local: Services, how: Production) -> Iterator[None]:
+    """Make the partners what they are on that day, for a block."""
+    silent = range(1, how.silent_searches + 1)
+    with (
+        local.model.temporarily(latency=how.latency, max_in_flight=how.quota),
+        local.search.temporarily(hang=silent),
+    ):
+        yield

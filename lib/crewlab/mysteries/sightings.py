@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from crewlab.results.html import html_table, varies
 from crewlab.results.records import KINDS
 from crewlab.results.show import Shown
-from crewlab.results.text import table
+from crewlab.results.text import cut, table
 
 if TYPE_CHECKING:
     from crewlab.results.run import Run
@@ -91,7 +91,13 @@ def replicas_of(run: Run) -> Replicas:
         printed = [line for line in replica.log.strip().splitlines() if not _NOISE.search(line)]
         ready = "never" if replica.ready_after is None else f"after {replica.ready_after:.1f} s"
         rows.append(
-            (replica.name, ready, outcomes, _short(error), _short(printed[-1] if printed else None))
+            (
+                replica.name,
+                ready,
+                outcomes,
+                cut(error or "-", LONGEST),
+                cut(printed[-1] if printed else "-", LONGEST),
+            )
         )
         if had and all(record.kind == "error" for record in had):
             failing.append(replica.name)
@@ -123,8 +129,3 @@ def partners_of(local: Services) -> Partners:
     )
     columns = ("partner", "calls", "answered", "refused (429)", "without answer", "most at once")
     return Partners("What the partners saw", columns, rows, **stats)
-
-
-def _short(text: str | None) -> str:
-    line = " ".join((text or "-").split())
-    return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"

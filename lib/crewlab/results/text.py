@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 REPLICA_COLUMNS = ("NAME", "READY", "STATUS", "RESTARTS", "EXIT CODE", "PEAK MEMORY")
 MAX_EXAMPLES = 3
+LONGEST_WORD = 30
 
 
 def headline(run: Run) -> str:
@@ -48,9 +49,18 @@ def mix_ups(run: Run) -> list[str]:
     """Quote a few wrong answers, each beside who asked."""
     wrong = [record for record in run.requests if record.kind == "wrong"]
     return [
-        f"asked about {_asked(record.inputs)}, was told: {_short(record.answer or '', 110)}"
+        f"asked about {_asked(record.inputs)}, was told: {cut(record.answer or '', 110)}"
         for record in wrong[:MAX_EXAMPLES]
     ]
+
+
+def cut(text: str, width: int) -> str:
+    """Give a text in one line of at most so many characters, cut between words if it can be."""
+    line = " ".join(text.split())
+    if len(line) <= width:
+        return line
+    words, _, rest = line[: width - 1].rpartition(" ")
+    return f"{words} …" if len(rest) <= LONGEST_WORD else f"{line[: width - 1]}…"
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
@@ -68,7 +78,7 @@ def run_as_text(run: Run) -> str:
     parts = [headline(run), table(counts)]
     parts += [f"  {line}" for line in mix_ups(run)]
     if run.first_error:
-        parts.append(f"First error: {_short(run.first_error, 400)}")
+        parts.append(f"First error: {cut(run.first_error, 400)}")
     parts.append(table(replica_table(run)))
     parts += [f"{r.name}: {event}" for r in run.replicas for event in r.events][:12]
     return "\n".join(parts)
@@ -81,8 +91,3 @@ def comparison_as_text(comparison: Comparison) -> str:
 
 def _asked(inputs: dict[str, object]) -> str:
     return ", ".join(str(value) for value in inputs.values())
-
-
-def _short(text: str, width: int) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= width else text[: width - 1] + "…"

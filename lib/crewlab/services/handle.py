@@ -6,6 +6,8 @@ import atexit
 import os
 import secrets
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from crewlab.services.control import EndpointControl, StorageControl
 from crewlab.services.environment import environment_for, model_is_yours
@@ -63,6 +65,21 @@ class Services:
     def log(self) -> str:
         """Give the last lines the child process has written: empty unless something went wrong."""
         return self._process.log()
+
+    @contextmanager
+    def counted_anew(self) -> Iterator[None]:
+        """Let both endpoints count from one in a block, and let go after it of what hangs.
+
+        Raises:
+            ServicesError: the local services do not run.
+        """
+        self.model.reset()
+        self.search.reset()
+        try:
+            yield
+        finally:
+            self.model.reset()
+            self.search.reset()
 
     def ensure(self) -> str | None:
         """Start the services again if their process has died, on the same ports.

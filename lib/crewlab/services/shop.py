@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from crewlab.companies import default_requests
 from crewlab.services.handle import Services, start
@@ -99,3 +100,13 @@ class Shop:
             return arrived
 
         return have_arrived
+
+    @contextmanager
+    def jobs_held(self, count: int) -> Iterator[Callable[[], bool]]:
+        """Hold jobs as `hold_jobs` does for a block; the model is as it was afterwards.
+
+        Args:
+            count: how many calls.
+        """
+        with self._services.counted_anew(), self._services.model.temporarily():
+            yield self.hold_jobs(count)
