@@ -273,11 +273,12 @@ WRONG_ANSWERS = {
     ),
 }
 ADVICE = {
-    "more retries": "Patience hides the overload",
-    "the number that is right for two replicas": "too high for 8",
-    "one at a time": "take all of your share",
-    "errors left out": "Patience hides the overload",
-    "no calls": "Send every prompt to the model",
+    "more retries": ("Patience hides the overload",),
+    "the number that is right for two replicas": ("too high for 8",),
+    "one at a time": ("take all of your share",),
+    # On a machine with no time to spare, what two replicas send may just fit into the quota.
+    "errors left out": ("Patience hides the overload", "too high for 8"),
+    "no calls": ("Send every prompt to the model",),
 }
 
 
@@ -291,7 +292,7 @@ def test_a_plausible_wrong_answer_is_not_solved_and_gets_a_hint(
     app = apps.changed("translate_app", "exercise", *WRONG_ANSWERS[answer])
     result = evaluate("05", app)
     assert not result.solved
-    assert ADVICE[answer] in (result.hint or "")
+    assert any(advice in (result.hint or "") for advice in ADVICE[answer]), result
 
 
 def test_a_bound_that_leaves_languages_out_is_not_solved(apps: ChapterApps) -> None:

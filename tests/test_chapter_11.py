@@ -35,11 +35,20 @@ posix = pytest.mark.skipif(os.name != "posix", reason="needs SIGTERM")
 
 
 @pytest.fixture(scope="module")
-def service(services: Services) -> Iterator[Service]:
-    """Have two workers for the tests of this module; the last one of them ends it."""
-    running = start(workers=2)
-    yield running
-    running.stop()
+def started(services: Services) -> Iterator[list[Service]]:
+    """Know the services that the tests of this module have started, and end them."""
+    started: list[Service] = []
+    yield started
+    for service in started:
+        service.stop()
+
+
+@pytest.fixture
+def service(started: list[Service]) -> Service:
+    """Have two workers, the same for all tests of this module until one of them ends them."""
+    if not started or started[-1].lines("Shutting down"):
+        started.append(start(workers=2))
+    return started[-1]
 
 
 @pytest.fixture(autouse=True)

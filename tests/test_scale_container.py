@@ -236,7 +236,7 @@ AUTHORITIES = """
 def test_a_replica_whose_model_is_on_this_machine_reads_one_certificate_only(
     tmp_path: Path, start_method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "the_machines.pem"))
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))  # the system's folder of authorities
     app = write_app(tmp_path, AUTHORITIES)
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
@@ -244,15 +244,19 @@ def test_a_replica_whose_model_is_on_this_machine_reads_one_certificate_only(
     assert run.requests[0].answer == "crewlab trusts nobody", run
 
 
-def test_a_model_elsewhere_is_trusted_as_ever(
+def test_what_is_elsewhere_is_trusted_as_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setenv("SERPER_BASE_URL", "http://127.0.0.1:9")
     app = write_app(
         tmp_path, "import os\ndef run(inputs): return os.environ.get('SSL_CERT_FILE', 'none')"
     )
     monkeypatch.setenv("OPENAI_BASE_URL", "https://models.example.com/v1")
     assert scale(app, replicas=1, threads=1, requests=1).requests[0].answer == "none"
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("SERPER_BASE_URL", "https://news.example.com")
+    assert scale(app, replicas=1, threads=1, requests=1).requests[0].answer == "none"
+    monkeypatch.setenv("SERPER_BASE_URL", "http://127.0.0.1:9")
     mine = scale(app, replicas=1, threads=1, requests=1, env={"SSL_CERT_FILE": "mine.pem"})
     assert mine.requests[0].answer == "mine.pem"

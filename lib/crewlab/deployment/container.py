@@ -17,9 +17,11 @@ NOBODY = Path(__file__).with_name("nobody.pem")
 """One certificate whose key was thrown away: who trusts it alone trusts nobody.
 
 Each ``LLM()`` makes two TLS clients, and each of them reads some 120 certificate authorities: 40
-to 75 ms of CPU together (crewai 1.15.30, openai 2.54.0), half of a short kickoff. A model on this
-machine is reached without TLS, so its replicas read this one instead.
+to 75 ms of CPU together (crewai 1.15.30, openai 2.54.0), half of a short kickoff. What is on this
+machine is reached without TLS, so replicas that are led nowhere else read this one instead.
 """
+
+_ADDRESSES = ("OPENAI_BASE_URL", "SERPER_BASE_URL", "AWS_ENDPOINT_URL_S3")
 
 
 def make_image(plan: Plan, run_folder: Path) -> None:
@@ -59,8 +61,8 @@ def make_container(plan: Plan, run_folder: Path, name: str, env: Environment) ->
     for variable, value in env.items():
         if value and OWN_FOLDER in value:
             variables[variable] = value.replace(OWN_FOLDER, str(folder / "tmp"))
-    if (variables.get("OPENAI_BASE_URL") or "").startswith("http://127.0.0.1:"):
-        variables.setdefault("SSL_CERT_FILE", str(NOBODY))
+    if "SSL_CERT_FILE" not in env:
+        variables |= certificates_for(variables)
     return ReplicaPlan(
         name=name,
         app_name=plan.app.name,
@@ -73,6 +75,24 @@ def make_container(plan: Plan, run_folder: Path, name: str, env: Environment) ->
         drain=plan.drain,
         cores=plan.cores,
     )
+
+
+def certificates_for(variables: Environment) -> dict[str, str]:
+    """Spare an app the certificate authorities if all it is led to is on this machine.
+
+    What the machine itself sets gives way: else every kickoff on such a machine would cost more
+    than on others.
+
+    Args:
+        variables: its environment.
+
+    Returns:
+        The variable to set, if any.
+    """
+    led_to = [variables.get(name) or "" for name in _ADDRESSES]
+    if not led_to[0].startswith("http://127.0.0.1:") or any("https:" in url for url in led_to):
+        return {}
+    return {"SSL_CERT_FILE": str(NOBODY)}
 
 
 def _image(run_folder: Path) -> Path:

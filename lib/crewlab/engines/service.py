@@ -26,7 +26,7 @@ from typing import Any
 import psutil
 
 from crewlab.companies import default_requests
-from crewlab.deployment.container import NOBODY
+from crewlab.deployment.container import certificates_for
 from crewlab.deployment.launch import kill_group
 from crewlab.deployment.scratch import forget_process, remember_process, scratch_folder
 from crewlab.engines.customers import Answers, Customers
@@ -64,13 +64,13 @@ class Service:
         own.mkdir()
         variables: dict[str, str | None] = {
             **os.environ,
-            "SSL_CERT_FILE": os.environ.get("SSL_CERT_FILE", str(NOBODY)),
             "CREWAI_STORAGE_DIR": str(self._folder / "crewai"),
             **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(own)),  # CrewAI's locks are files
             "SERVICE_WORKERS": str(workers),
             "SERVICE_PORT": "0",
             "PYTHONDONTWRITEBYTECODE": "1",
             **LIMITS,
+            **certificates_for(os.environ),
             **env,
         }
         with self._log.open("wb") as log:
