@@ -18,13 +18,16 @@ BENCH_ARGS ?=
 export HOME := $(shell [ -w "$$HOME" ] && echo "$$HOME" || echo "$$PWD/.venv/home")
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-ray lint build bench lock clean set-up set-up-bench
+.PHONY: help lab test test-chapter test-ray lint build bench lock clean set-up set-up-bench
 
 help: ## Show this list
 	@echo "make lab     Open JupyterLab at chapter 00"
 	@echo "make test    Check the code, then run the tests and the solved notebooks;"
 	@echo "             CREWLAB_TEST=whole make test runs everything, as CI does"
-	@echo "make test-ray  Run the tests of Ray, in an environment that has it (.venv-bench)"
+	@echo "make test-chapter CHAPTER=08"
+	@echo "             Run the tests of one chapter's apps and of its check only"
+	@echo "make test-ray"
+	@echo "             Run the tests of Ray, in an environment that has it (.venv-bench)"
 	@echo "make lint    Only check the code: ruff and mypy"
 	@echo "make build   Build notebooks/ and solutions/ from chapters/"
 	@echo "make bench   Measure the simulated deployment beside other pools"
@@ -40,6 +43,14 @@ lab: set-up
 
 test: lint
 	@$(IN_VENV) exec $(BIN)/python -m pytest -n 3 --dist loadfile $(TEST_ARGS)
+
+test-chapter: set-up
+	@test -f "tests/test_chapter_$(CHAPTER).py" || { \
+		echo "make test-chapter: there are no tests of a chapter '$(CHAPTER)'."; \
+		echo "They are found by the chapter's two digits, in tests/test_chapter_NN.py."; \
+		echo "Name one, for example: make test-chapter CHAPTER=08"; exit 2; } >&2
+	@$(IN_VENV) exec $(BIN)/python -m pytest -n 2 --dist worksteal \
+		"tests/test_chapter_$(CHAPTER).py" $(TEST_ARGS)
 
 lint: set-up
 	@$(BIN)/ruff check --quiet .

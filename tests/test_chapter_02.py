@@ -124,6 +124,7 @@ def test_an_empty_key_is_called_an_import_error(apps: ChapterApps) -> None:
     assert "crewai/llm.py" in (run.first_traceback or "")
 
 
+@pytest.mark.whole
 def test_a_key_with_a_newline_or_of_spaces_is_called_a_connection_error(
     apps: ChapterApps, services: Services
 ) -> None:

@@ -219,6 +219,7 @@ def test_the_replay_works_if_nobody_kicked_off_in_between(
     replay_for_aldermoor(apps, env).expect(ok="all")
 
 
+@pytest.mark.whole
 @pytest.mark.skipif(sys.platform != "linux", reason="the folder has another name elsewhere")
 def test_a_relative_storage_folder_is_a_name_below_the_home_folder_and_a_folder_here(
     apps: ChapterApps,
@@ -305,6 +306,7 @@ def test_the_solution_solves_the_exercise(apps: ChapterApps) -> None:
     assert result.solved, result
 
 
+@pytest.mark.whole
 def test_a_draft_may_be_cleared_away_when_it_is_sent(apps: ChapterApps) -> None:
     app = apps.changed(
         "approval_app",

@@ -119,10 +119,14 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (used + 12,) * 2)
 @pytest.mark.parametrize(
     ("limit", "says"),
     [
-        (LIMIT_ADDRESSES, ("can't start new thread",)),
-        (LIMIT_FILES, ("unable to open database file", "Connection error", "Too many open files")),
+        pytest.param(LIMIT_ADDRESSES, ("can't start new thread",), id="threads"),
+        pytest.param(
+            LIMIT_FILES,
+            ("unable to open database file", "Connection error", "Too many open files"),
+            id="file descriptors",
+            marks=pytest.mark.whole,
+        ),
     ],
-    ids=["threads", "file descriptors"],
 )
 def test_the_same_pool_meets_other_limits_as_well(
     apps: ChapterApps, services: Services, limit: str, says: tuple[str, ...]
@@ -214,7 +218,7 @@ def test_a_limit_of_each_process_is_too_high_when_more_replicas_start_than_plann
     demand(apps.app("fixed"), replicas=4, planned=2).expect(refused="many")
 
 
-@pytest.mark.parametrize(("replicas", "planned"), [(1, 2), (8, 4)])
+@pytest.mark.parametrize(("replicas", "planned"), some([(1, 2), (8, 4)], (1, 2)))
 def test_a_shared_limit_holds_however_many_replicas_start(
     apps: ChapterApps, services: Services, replicas: int, planned: int
 ) -> None:
@@ -226,6 +230,7 @@ def test_a_shared_limit_holds_however_many_replicas_start(
     assert left == 0, "every ticket is given back"
 
 
+@pytest.mark.whole
 def test_a_ticket_whose_holder_died_is_taken_over_after_its_lease(
     apps: ChapterApps, services: Services
 ) -> None:
@@ -295,6 +300,7 @@ def test_a_plausible_wrong_answer_is_not_solved_and_gets_a_hint(
     assert any(advice in (result.hint or "") for advice in ADVICE[answer]), result
 
 
+@pytest.mark.whole
 def test_a_bound_that_leaves_languages_out_is_not_solved(apps: ChapterApps) -> None:
     app = apps.changed(
         "translate_app", "solution", ("chat.batch(prompts,", "chat.batch(prompts[:2],")

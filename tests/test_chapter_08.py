@@ -118,6 +118,7 @@ def asynchronous(apps: ChapterApps, way: str) -> App:
     return app
 
 
+@pytest.mark.whole
 def test_tools_that_hang_keep_their_threads_and_later_kickoffs_never_make_a_call(
     apps: ChapterApps, services: Services
 ) -> None:
@@ -129,6 +130,7 @@ def test_tools_that_hang_keep_their_threads_and_later_kickoffs_never_make_a_call
     assert services.model.stats().total < 2 * POOL
 
 
+@pytest.mark.whole
 def test_asyncio_run_waits_for_the_tool_that_akickoff_has_left(
     apps: ChapterApps, services: Services
 ) -> None:
@@ -159,6 +161,7 @@ def test_layers_of_retries_multiply(
     assert services.model.stats().by_status == {status: calls}
 
 
+@pytest.mark.whole
 def test_crewais_own_retry_of_a_429_does_not_heed_retry_after(
     apps: ChapterApps, services: Services
 ) -> None:
@@ -199,6 +202,7 @@ def test_max_rpm_sleeps_with_its_lock_held(apps: ChapterApps) -> None:
 # --- a tool that never returns -------------------------------------------------------------------
 
 
+@pytest.mark.whole
 def test_a_tool_that_holds_pythons_lock_stops_everybody_behind_it(apps: ChapterApps) -> None:
     scale(apps.app("letters"), replicas=1, threads=1, requests=3, timeout=2).expect(timeout="all")
 
@@ -269,10 +273,12 @@ def test_the_solution_solves_the_exercise(apps: ChapterApps, services: Services)
 IN_TIME = ("return session.post(NEWS, json", "return session.post(NEWS, timeout=1, json")
 
 
+@pytest.mark.whole
 def test_a_limit_in_the_search_is_enough_with_the_pool_left_as_it_is(apps: ChapterApps) -> None:
     assert evaluate("08", apps.changed("briefing", "exercise", IN_TIME)).solved
 
 
+@pytest.mark.whole
 def test_a_tool_may_let_its_timeout_through_to_the_agent(apps: ChapterApps) -> None:
     caught = ("except requests.Timeout:", "except ZeroDivisionError:")
     assert evaluate("08", apps.changed("briefing", "solution", caught)).solved

@@ -28,7 +28,7 @@ from crewlab.services import Services
 from tests.hosts import can_fork
 from tests.processes import using
 from tests.services_tools import become_true
-from tests.whole import whole
+from tests.whole import some, whole
 
 pytestmark = [
     can_fork,
@@ -202,7 +202,7 @@ def test_acknowledging_late_alone_does_not_help_against_a_killed_child(
 
 
 @on_each_broker
-@pytest.mark.parametrize("pool", ["prefork", "threads"])
+@pytest.mark.parametrize("pool", some(["prefork", "threads"], "prefork"))
 def test_no_job_is_lost_where_it_is_acknowledged_late_and_given_back(
     make: Callable[[str], Path], broker: Any, services: Services, pool: str
 ) -> None:

@@ -68,6 +68,7 @@ def test_the_healthy_one_shows_no_evidence_of_any_cause(cause: str) -> None:
     run.expect(ok="all")
 
 
+@pytest.mark.whole
 def test_the_healthy_one_is_right_again_and_again() -> None:
     for _ in range(3):
         mystery(HEALTHY).together(latency=0.1).expect(ok="all")

@@ -447,7 +447,18 @@ def test_make_alone_lists_its_targets() -> None:
     outcome = make(ROOT)
     assert outcome.returncode == 0
     for target in set(phony.group(1).split()) - {"help", "set-up", "set-up-bench"}:
-        assert f"make {target} " in outcome.stdout
+        assert re.search(rf"^make {target}\b", outcome.stdout, re.M), target
+
+
+@posix_only
+@pytest.mark.parametrize("given", [(), ("CHAPTER=8",), ("CHAPTER=one chapter",)])
+def test_make_test_chapter_without_a_chapters_digits_says_how_to_name_one(
+    given: tuple[str, ...],
+) -> None:
+    outcome = make(ROOT, "test-chapter", *given)
+    assert outcome.returncode != 0
+    assert "make test-chapter CHAPTER=08" in outcome.stderr
+    assert "no tests ran" not in outcome.stdout
 
 
 # --- what runs elsewhere ------------------------------------------------------------------------
