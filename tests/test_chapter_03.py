@@ -161,7 +161,7 @@ def test_conditional_writes_give_each_number_once_and_leave_none_out(
 
 
 def test_threads_of_one_replica_read_each_others_output_file(apps: ChapterApps) -> None:
-    run = scale(apps.app("mailed"), replicas=1, threads=8, requests=8)
+    run = scale(apps.app("mailed"), replicas=1, threads=8, requests=16)
     run.expect(wrong="some", errors="none", lost="none")
 
 
@@ -176,7 +176,7 @@ def test_the_same_text_is_in_the_result(apps: ChapterApps) -> None:
     source = apps.source("mailed")
     source = source.replace(".kickoff(inputs=inputs).raw", ".kickoff(inputs=inputs)")
     source = source.replace("Path('report.md').read_text()", "text.tasks_output[0].raw")
-    scale(apps.save("mailed", source), replicas=1, threads=8, requests=8).expect(ok="all")
+    scale(apps.save("mailed", source), replicas=1, threads=8, requests=16).expect(ok="all")
 
 
 def kick_off(apps: ChapterApps, app: str, company: str, env: dict[str, str]) -> None:

@@ -278,13 +278,14 @@ WRONG_ANSWERS = {
     ),
 }
 ADVICE = {
-    "more retries": ("Patience hides the overload",),
-    "the number that is right for two replicas": ("too high for 8",),
-    "one at a time": ("take all of your share",),
-    # On a machine with no time to spare, what two replicas send may just fit into the quota.
-    "errors left out": ("Patience hides the overload", "too high for 8"),
-    "no calls": ("Send every prompt to the model",),
+    "more retries": "Patience hides the overload",
+    "the number that is right for two replicas": "too high for 8",
+    "one at a time": "take all of your share",
+    "errors left out": "Patience hides the overload",
+    "no calls": "Send every prompt to the model",
 }
+OR_ELSE = {"errors left out": "too high for 8"}
+"""On a machine with no time to spare, what two replicas send may just fit into the quota."""
 
 
 @pytest.mark.parametrize(
@@ -297,7 +298,8 @@ def test_a_plausible_wrong_answer_is_not_solved_and_gets_a_hint(
     app = apps.changed("translate_app", "exercise", *WRONG_ANSWERS[answer])
     result = evaluate("05", app)
     assert not result.solved
-    assert any(advice in (result.hint or "") for advice in ADVICE[answer]), result
+    told = (ADVICE[answer], OR_ELSE.get(answer, ADVICE[answer]))
+    assert any(advice in (result.hint or "") for advice in told), result
 
 
 @pytest.mark.whole
