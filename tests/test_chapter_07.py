@@ -133,8 +133,11 @@ def test_collecting_garbage_does_not_help_the_leaking_app(apps: ChapterApps) -> 
     growth(run).expect(memory="grows")
 
 
-def test_one_instance_for_all_answers_about_customers_of_before(apps: ChapterApps) -> None:
-    run = scale(apps.app("shared"), replicas=1, threads=1, requests=30)
+def test_one_instance_for_all_answers_about_customers_of_before(
+    apps: ChapterApps, services: Services
+) -> None:
+    services.model.configure(latency=0.02)
+    run = scale(apps.app("shared"), replicas=1, threads=1, requests=60)
     run.expect(wrong="some", errors="none", lost="none")
     names = [record.inputs["company"] for record in run.requests]
     for record in run.requests:
