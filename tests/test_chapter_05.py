@@ -284,8 +284,6 @@ ADVICE = {
     "errors left out": "Patience hides the overload",
     "no calls": "Send every prompt to the model",
 }
-OR_ELSE = {"errors left out": "too high for 8"}
-"""On a machine with no time to spare, what two replicas send may just fit into the quota."""
 
 
 @pytest.mark.parametrize(
@@ -293,13 +291,14 @@ OR_ELSE = {"errors left out": "too high for 8"}
     some(WRONG_ANSWERS, "the number that is right for two replicas", "errors left out", "no calls"),
 )
 def test_a_plausible_wrong_answer_is_not_solved_and_gets_a_hint(
-    apps: ChapterApps, answer: str
+    apps: ChapterApps, answer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Else what two replicas send may just fit into the quota where no processor time is to spare.
+    monkeypatch.setattr("crewlab.overload.LATENCY", 1.0)
     app = apps.changed("translate_app", "exercise", *WRONG_ANSWERS[answer])
     result = evaluate("05", app)
     assert not result.solved
-    told = (ADVICE[answer], OR_ELSE.get(answer, ADVICE[answer]))
-    assert any(advice in (result.hint or "") for advice in told), result
+    assert ADVICE[answer] in (result.hint or "")
 
 
 @pytest.mark.whole

@@ -119,11 +119,8 @@ def check(app: App) -> CheckResult:
     with local.model.temporarily(latency=0.3):
         problem = _answers(app, complete, local)
     if problem is None and local.model_is_local:
-        try:
-            with local.model.temporarily(hang=range(1, 101)):
-                problem = _gives_up(app, complete, local)
-        finally:
-            local.model.reset()
+        with local.counted_anew(), local.model.temporarily(hang=range(1, 101)):
+            problem = _gives_up(app, complete, local)
     return problem or CheckResult(
         True,
         "it holds.",
@@ -264,7 +261,6 @@ def _gives_up(app: App, complete: Mapping[str, str], local: Services) -> CheckRe
     """While no call is answered, look whether the customer hears of it."""
     from crewlab.deployment import scale
 
-    local.model.reset()
     run = scale(
         app,
         replicas=1,

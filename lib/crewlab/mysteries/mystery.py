@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
@@ -210,7 +209,11 @@ class Mystery:
         if wrapper is not None:
             app = App.from_file(workspace.chapter_folder() / f"{wrapper}.py")
             variables |= {"SERVICE": self.app.name, "SERVICE_FILE": str(self.app.path)}
-        with local.counted_anew(), _as_on_that_day(local, how):
+        with (
+            local.counted_anew(),
+            local.model.temporarily(latency=how.latency, max_in_flight=how.quota),
+            local.search.temporarily(hang=range(1, how.silent_searches + 1)),
+        ):
             in_mid_job = shop.hold_jobs(how.killed) if how.killed else None
             run = scale(
                 app,
@@ -277,14 +280,3 @@ def _local_services() -> Services:
             "Unset OPENAI_BASE_URL, restart the kernel and run %load_ext crewlab."
         )
     return local
-
-
-@contextmanager
-def _as_on_that_day(local: Services, how: Production) -> Iterator[None]:
-    """Make the partners what they are on that day, for a block."""
-    silent = range(1, how.silent_searches + 1)
-    with (
-        local.model.temporarily(latency=how.latency, max_in_flight=how.quota),
-        local.search.temporarily(hang=silent),
-    ):
-        yield
