@@ -89,6 +89,39 @@ def test_a_draining_replica_answers_what_it_has_and_takes_nothing_more(
     assert any("ended with exit code 0" in event for event in replica.events)
 
 
+NOT_HEARD_BY_THE_MAIN_THREAD = """
+    import signal
+    import time
+    from pathlib import Path
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, {{signal.SIGTERM}})
+
+    def run(inputs):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {{signal.SIGTERM}})
+        while not Path({gate!r}).exists():
+            time.sleep(0.01)
+        return f"Report on {{inputs['company']}}."
+"""
+
+
+def test_a_replica_drains_although_its_main_thread_sleeps_through_sigterm(
+    tmp_path: Path, gate: Path
+) -> None:
+    """So it is as well with a SIGTERM that comes just before the main thread goes to sleep."""
+    app = write_app(tmp_path, NOT_HEARD_BY_THE_MAIN_THREAD.format(gate=str(gate)))
+    run = scale(
+        app,
+        replicas=1,
+        threads=1,
+        requests=2,
+        evict=[Eviction(0, after=1, grace=60)],
+        drain=True,
+        on_event=lambda event: gate.touch() if event.request == 0 else None,
+    )
+    run.expect(ok="all", lost="none")
+    assert any("ended with exit code 0" in event for event in run.replicas[0].events)
+
+
 def test_without_draining_sigterm_ends_a_replica_at_once(waiting: App, gate: Path) -> None:
     run = scale(
         waiting,

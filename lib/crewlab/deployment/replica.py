@@ -20,7 +20,6 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Callable
-from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -56,15 +55,18 @@ def main(connection: Connection, plan: ReplicaPlan, run: Run | None = None) -> N
             target=_work, args=(run, tasks, send, number), name=f"worker-{number}", daemon=True
         ).start()
     send(("ready",))
-    sources: list[Any] = [connection] if told_to_end is None else [connection, told_to_end]
     is_draining = False
     while True:
         if is_draining and not connection.poll(LAST_WORD):
             if not tasks.unfinished_tasks:
                 leave(0)
             continue
-        if not is_draining and connection not in wait(sources):
-            is_draining = True
+        if (
+            told_to_end is not None
+            and not is_draining
+            and connection not in wait([connection, told_to_end])
+        ):
+            is_draining = signal.SIGTERM in os.read(told_to_end, 64)
             continue
         try:
             message = connection.recv()
@@ -75,14 +77,19 @@ def main(connection: Connection, plan: ReplicaPlan, run: Run | None = None) -> N
         tasks.put(message[1:])
 
 
-def _note_sigterm() -> Connection:
+def _note_sigterm() -> int:
     """Let SIGTERM be heard by `main`, which then finishes what is being worked on.
 
+    A handler in Python would not do: it runs when the main thread runs, and that may just be on
+    its way into `wait`, or another thread may get the signal. The byte comes in every case.
+
     Returns:
-        What can be read once SIGTERM has come.
+        The descriptor from which the number of each signal can be read that has come.
     """
-    heard, told = Pipe(duplex=False)
-    signal.signal(signal.SIGTERM, lambda *_: told.send_bytes(b"SIGTERM"))
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+    signal.set_wakeup_fd(told)
+    signal.signal(signal.SIGTERM, lambda *_: None)  # else it would end the process at once
     return heard
 
 
