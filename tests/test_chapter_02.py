@@ -78,8 +78,8 @@ def test_a_dot_env_file_hides_what_the_environment_lacks(apps: ChapterApps) -> N
         scale(app, **laptop, files={".env": text}).expect(ok="all")  # type: ignore[arg-type]
 
 
-# The whole import in a process of its own is what this test costs. A third of it is a grammar that
-# jsonschema builds and nobody here uses; replicas do without it too (crewlab.deployment.preload).
+# The whole import in a process of its own is what this test costs. A part of it is a grammar that
+# jsonschema builds and nobody here uses; replicas do without it too (crewlab.deployment.container).
 READS_DOT_ENV = """\
 import os
 import sys

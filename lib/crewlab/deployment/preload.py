@@ -13,6 +13,7 @@ import sys
 import warnings
 from pathlib import Path
 
+from crewlab.deployment.container import GRAMMAR
 from crewlab.offline import OFFLINE
 
 MODULES: tuple[str, ...] = (
@@ -48,9 +49,7 @@ def import_all() -> None:
         home = Path(scratch) / "fork-server"
         home.mkdir(exist_ok=True)
         os.environ.update(HOME=str(home), XDG_DATA_HOME=str(home))
-    # Chroma loads jsonschema, which builds a grammar of international addresses where this package
-    # is there: a second of CPU, for a format nobody checks here.
-    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
+    sys.modules[GRAMMAR] = None  # type: ignore[assignment]
     gc.disable()  # some 3,500 modules are made to stay: looking for garbage among them is in vain
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -59,7 +58,7 @@ def import_all() -> None:
                 importlib.import_module(name)
             except ImportError:
                 continue
-    del sys.modules["rfc3987_syntax"]
+    del sys.modules[GRAMMAR]
     _complete()
     # Objects made so far are shared by every replica. Keep the collector from writing to their
     # pages, or each replica would soon own a copy of all of them.

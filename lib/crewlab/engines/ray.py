@@ -38,13 +38,6 @@ TOO_SLOW = "The current node timed out during startup"
 The raylet gives its agent 15 s, which no setting changes (ray 2.60.0): then it is started anew.
 """
 
-WITHOUT = "rfc3987_syntax"
-"""A module that Jupyter brings and Ray imports, by way of jsonschema, where it is there.
-
-It builds a grammar when it is imported: 1.5 s of CPU in each of Ray's seven processes, which
-otherwise take 0.6 s each (rfc3987-syntax 1.1.0, ray 2.60.0). An image for Ray has no Jupyter.
-"""
-
 
 def ray_actors(
     app: App | str | Path,
@@ -109,7 +102,6 @@ def ray_actors(
         stack.callback(shutil.rmtree, session, ignore_errors=True)
         make_image(plan, folder)
         began = time.monotonic()
-        (folder / "image" / f"{WITHOUT}.py").write_text("raise ImportError\n", encoding="utf-8")
         actors = _Actors(plan, folder, session)
         stack.callback(actors.stop)
         actors.wait(began + plan.startup_timeout)

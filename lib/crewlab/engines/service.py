@@ -26,7 +26,7 @@ from typing import Any
 import psutil
 
 from crewlab.companies import default_requests
-from crewlab.deployment.container import certificates_for
+from crewlab.deployment.container import certificates_for, leave_jupyter_out
 from crewlab.deployment.launch import kill_group
 from crewlab.deployment.scratch import forget_process, remember_process, scratch_folder
 from crewlab.engines.customers import Answers, Customers
@@ -62,12 +62,16 @@ class Service:
         self._log = self._folder / "log.txt"
         own = self._folder / "tmp"
         own.mkdir()
+        image = self._folder / "image"
+        image.mkdir()
+        leave_jupyter_out(image)
         variables: dict[str, str | None] = {
             **os.environ,
             "CREWAI_STORAGE_DIR": str(self._folder / "crewai"),
             **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(own)),  # CrewAI's locks are files
             "SERVICE_WORKERS": str(workers),
             "SERVICE_PORT": "0",
+            "PYTHONPATH": os.pathsep.join([str(image), os.environ.get("PYTHONPATH", "")]),
             "PYTHONDONTWRITEBYTECODE": "1",
             **LIMITS,
             **certificates_for(os.environ),
