@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from crewlab.services import Services
 
 THREADS, REQUESTS = 2, 4
-CUT_OFF = 8.0
+CUT_OFF = 6.5
 """Seconds; where each search gives up after one, all customers are answered in about three."""
 HEALTHY_LATENCY = 0.2
 """Seconds that a healthy news service takes: a limit below it cuts off every search."""
