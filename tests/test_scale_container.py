@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -103,6 +104,25 @@ def test_only_a_preloading_master_imports_the_app_for_all_replicas(tmp_path: Pat
 def test_the_fork_server_has_crewai_imported_and_spawn_has_not(tmp_path: Path) -> None:
     assert all(report["crewai"] for report in deploy_report(tmp_path))
     assert not any(report["crewai"] for report in deploy_report(tmp_path, start_method="spawn"))
+
+
+GRAMMARS = """
+    import importlib
+
+    def run(inputs):
+        try:
+            importlib.import_module("rfc3987_syntax")
+        except ImportError as error:
+            return f"{inputs['company']}: {error}"
+        return f"{inputs['company']}: it is there"
+"""
+
+
+@pytest.mark.parametrize("start_method", START_METHODS)
+def test_an_image_has_no_jupyter_in_it(tmp_path: Path, start_method: str) -> None:
+    importlib.import_module("rfc3987_syntax")  # this environment does have it
+    run = scale(write_app(tmp_path, GRAMMARS), replicas=1, requests=1, start_method=start_method)  # type: ignore[arg-type]
+    assert "an image has no Jupyter in it" in (run.requests[0].answer or "")
 
 
 @POSIX
