@@ -29,6 +29,7 @@ from service.crew import build_crew, write_report  # noqa: E402 - after the sett
 from service.desk import Desk, Full, Late  # noqa: E402
 from service.jobs import Job  # noqa: E402
 from service.reports import KeyTaken, Reports  # noqa: E402
+from service.warm import warm_up  # noqa: E402
 
 log = logging.getLogger("service")
 COME_BACK = {"Retry-After": "2"}
@@ -41,6 +42,7 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
     reports = Reports(SETTINGS.service_bucket)
     await asyncio.to_thread(reports.check)
     await asyncio.to_thread(build_crew, SETTINGS)  # in the worker, after any fork
+    await asyncio.to_thread(warm_up)
     desk = Desk(SETTINGS, reports, lambda job: write_report(SETTINGS, job))
     app.state.desk = desk
     log.info("ready", extra={"kickoffs": SETTINGS.service_kickoffs})

@@ -27,6 +27,36 @@ before = threading.active_count()
 import service.app
 print(threading.active_count() - before, file=sys.__stdout__)
 """
+START = """
+import sys
+from crewai.agents.agent_executor import AgentExecutor
+from openai.types.chat import ChatCompletion
+from openai.types.completion_usage import CompletionUsage
+from starlette.testclient import TestClient
+import service.app
+
+def built():
+    flow = "_flow_definition" in AgentExecutor.__dict__
+    return flow, ChatCompletion.__pydantic_complete__, CompletionUsage.__pydantic_complete__
+
+print(*built(), file=sys.__stdout__)
+with TestClient(service.app.app):
+    print(*built(), file=sys.__stdout__)
+"""
+
+
+def run_alone(program: str, variables: dict[str, str]) -> list[str]:
+    """Run a program in a new process, and give the lines that it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **variables},
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return done.stdout.splitlines()
 
 
 @pytest.fixture
@@ -58,17 +88,20 @@ def test_it_does_not_become_ready_without_its_storage(
 
 
 def test_importing_the_service_asks_nobody(model: Model, variables: dict[str, str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", IMPORT],
-        env={**os.environ, **variables},
-        cwd=Path(__file__).parents[1],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
+    threads = run_alone(IMPORT, variables)[-1]
     assert model.asked == 0
-    assert int(done.stdout.split()[-1]) == 0  # a thread would not survive a fork
+    assert int(threads) == 0  # a thread would not survive a fork
+
+
+def test_a_worker_has_built_what_first_kickoffs_would_build_without_a_lock(
+    model: Model, variables: dict[str, str]
+) -> None:
+    *_, imported, ready = [
+        line for line in run_alone(START, variables) if line.startswith(("True", "False"))
+    ]
+    assert imported == "False False False"
+    assert ready == "True True True"
+    assert model.asked == 0
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc, as Linux has it")

@@ -78,6 +78,11 @@ LOGS: tuple[LogLine, ...] = (
         "First kickoffs of a process met while CrewAI built its models without a lock. Warm each"
         " worker up once, after the fork.",
     ),
+    LogLine(
+        "AttributeError: type object 'BaseModel' has no attribute '__pydantic_core_schema__'",
+        "First kickoffs of a process met while the OpenAI SDK built its models without a lock. Warm"
+        " each worker up once, after the fork: template/service/warm.py does.",
+    ),
 )
 
 HINTS: tuple[str, ...] = (
