@@ -125,11 +125,15 @@ def test_an_image_has_no_jupyter_in_it(tmp_path: Path, start_method: str) -> Non
     assert "an image has no Jupyter in it" in (run.requests[0].answer or "")
 
 
-@POSIX
-def test_the_fork_server_has_built_what_first_kickoffs_build_without_a_lock(tmp_path: Path) -> None:
+@pytest.mark.parametrize("start_method", START_METHODS)
+def test_a_replica_has_built_what_first_kickoffs_build_without_a_lock(
+    tmp_path: Path, start_method: str
+) -> None:
     app = write_app(
         tmp_path,
         """
+        import crewai
+
         def run(inputs):
             from crewai.agents.agent_executor import AgentExecutor
             from openai.types.chat import ChatCompletion
@@ -138,7 +142,7 @@ def test_the_fork_server_has_built_what_first_kickoffs_build_without_a_lock(tmp_
             return f"{inputs['company']} {built} {ChatCompletion.__pydantic_complete__}"
         """,
     )
-    run = scale(app, replicas=1, threads=1, requests=1)
+    run = scale(app, replicas=1, threads=1, requests=1, start_method=start_method)  # type: ignore[arg-type]
     assert (run.requests[0].answer or "").endswith(" True True")
 
 

@@ -39,6 +39,8 @@ MODULES: tuple[str, ...] = (
 )
 """Found by comparing ``sys.modules`` before and after a first kickoff (crewai 1.15.30)."""
 
+USED_BY_A_KICKOFF = ("crewai.", "openai.types.chat", "openai.types.completion_usage")
+
 
 def import_all() -> None:
     """Import everything in ``MODULES``; what is not installed is left out."""
@@ -59,15 +61,18 @@ def import_all() -> None:
             except ImportError:
                 continue
     del sys.modules[GRAMMAR]
-    _complete()
+    complete()
     # Objects made so far are shared by every replica. Keep the collector from writing to their
     # pages, or each replica would soon own a copy of all of them.
     gc.freeze()
     gc.enable()
 
 
-def _complete() -> None:
+def complete() -> None:
     """Build here what first kickoffs build otherwise, each on its own thread and without a lock.
+
+    So every replica is warm before it is ready, as chapter 06 wants it: the fork server does this
+    for those that it forks, the others for themselves.
 
     Seen with crewai 1.15.30 where six first kickoffs met in one process that switched threads every
     2 microseconds: 26 of 900 failed ("dictionary changed size during iteration", "Pydantic models
@@ -86,5 +91,5 @@ def _complete() -> None:
         waiting += subclasses
         for model in subclasses:
             put_off = not model.__dict__.get("__pydantic_complete__", False)
-            if put_off and model.__module__.startswith(("crewai.", "openai.types.chat")):
+            if put_off and model.__module__.startswith(USED_BY_A_KICKOFF):
                 model.model_rebuild(raise_errors=False)

@@ -24,6 +24,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from crewlab.deployment.plan import ReplicaPlan
+from crewlab.deployment.preload import complete
 from crewlab.deployment.readonly import make_root_read_only
 
 Run = Callable[[dict[str, Any]], object]
@@ -117,7 +118,7 @@ def enter_container(plan: ReplicaPlan) -> None:
 
 
 def load_app(plan: ReplicaPlan) -> Run:
-    """Import the app as a server would.
+    """Import the app as a server would, and warm CrewAI up if the app has imported it.
 
     Returns:
         Its ``run`` function.
@@ -127,6 +128,8 @@ def load_app(plan: ReplicaPlan) -> Run:
         AttributeError: the app has no callable ``run``.
     """
     module = importlib.import_module(plan.app_name)
+    if "crewai" in sys.modules:
+        complete()
     run = getattr(module, "run", None)
     if not callable(run):
         raise AttributeError(
