@@ -66,7 +66,7 @@ CASES: dict[int, Case] = {
         "09:12:40 briefing-1  ERROR  500  POST /briefing  company=Eastvale\n"
         "09:12:41 briefing-0  INFO   200  POST /briefing  company=Hartwell\n"
         '09:31:07 sales       WARN   Hartwell: "you sent me a briefing on Dunmarrow"',
-        Production(),
+        Production(latency=0.5),  # so that kickoffs meet on a busy machine too
         ("shared objects",),
         "Crew and tasks are new for each request; the agents are not.",
     ),
