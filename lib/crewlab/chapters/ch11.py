@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 MODEL_KEY, BUCKET, SECONDS = NAMES = ("OPENAI_API_KEY", "REPORTS_BUCKET", "MODEL_SECONDS")
 REPLICAS, THREADS, REQUESTS = 2, 3, 6
-LATENCY = 0.5  # s; kickoffs that share something meet on a busy machine too
+LATENCY = 1.0  # s; kickoffs that share something meet on a busy machine too
 PATIENCE = 10.0
 """Seconds that a kickoff may take when each call of the model may take one."""
 
